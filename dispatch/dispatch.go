@@ -1,0 +1,181 @@
+// Package dispatch is the request table at work: it finds the row of a code, runs the handler in the turn or on
+// the bounded pool, and turns its error into a response. It knows that codes exist, not what they mean.
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+
+	"rocketd/protocol"
+)
+
+// TurnHandler runs inside the turn and never blocks. When it returns nil it has answered, staged or parked the
+// call; an error is answered by the table.
+type TurnHandler func(c *protocol.Call) error
+
+// PoolHandler may block. It gets a call of its own (a clone without a Turn) and returns what to answer; nil, nil
+// stands for an empty success.
+type PoolHandler func(ctx context.Context, c *protocol.Call) (*Reply, error)
+
+// Reply is the answer of a pooled handler.
+type Reply struct {
+	Code   int32 // 0 is success
+	Remark string
+	Header protocol.Fielder // may be nil
+	Body   []byte
+}
+
+// Row binds a request code to its handler; exactly one of InTurn and Pooled is set. A code without a row is
+// answered REQUEST_CODE_NOT_SUPPORTED.
+type Row struct {
+	Code   int32
+	InTurn TurnHandler
+	Pooled PoolHandler
+}
+
+// Config of a Table.
+type Config struct {
+	Workers int // goroutines of the pool; 0 means 16
+	Queue   int // waiting pooled calls before SYSTEM_BUSY; 0 means 10,000
+	Log     *slog.Logger
+	// EndTurn, when set, runs after the appends of a turn were committed.
+	EndTurn func(t *protocol.Turn)
+	// Closed, when set, is told of every connection that went away, in a turn of its context.
+	Closed func(t *protocol.Turn, p protocol.Peer)
+}
+
+// Table serves requests by their rows. It is the handler of every I/O context of a server; it keeps no state of a
+// turn, so all contexts share one.
+type Table struct {
+	cfg  Config
+	rows map[int32]Row
+	jobs chan job
+}
+
+type job struct {
+	call *protocol.Call
+	run  PoolHandler
+}
+
+// New builds a table. A code that stands in two rows is a mistake of ours and panics.
+func New(cfg Config, rows []Row) *Table {
+	if cfg.Workers == 0 {
+		cfg.Workers = 16
+	}
+	if cfg.Queue == 0 {
+		cfg.Queue = 10_000
+	}
+	t := &Table{cfg: cfg, rows: make(map[int32]Row, len(rows)), jobs: make(chan job, cfg.Queue)}
+	for _, r := range rows {
+		if _, twice := t.rows[r.Code]; twice || (r.InTurn == nil) == (r.Pooled == nil) {
+			panic(fmt.Sprintf("dispatch: bad row for code %d", r.Code))
+		}
+		t.rows[r.Code] = r
+	}
+	return t
+}
+
+// Run works off pooled calls until the context ends, then finishes those that run.
+func (t *Table) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for range t.cfg.Workers {
+		wg.Go(func() {
+			for {
+				select {
+				case j := <-t.jobs:
+					t.pooled(ctx, j)
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return nil
+}
+
+// Serve handles one request in the turn. Source of the remark: Java NettyRemotingAbstract.
+func (t *Table) Serve(c *protocol.Call) {
+	row, ok := t.rows[c.Code]
+	switch {
+	case !ok:
+		t.fail(c, protocol.Errorf(protocol.RequestCodeNotSupported, " request type %d not supported", c.Code))
+	case row.InTurn != nil:
+		if err := t.inTurn(row.InTurn, c); err != nil {
+			t.fail(c, err)
+		}
+	default:
+		t.Offload(c, row.Pooled)
+	}
+}
+
+// Offload hands a call that turned out to block to the pool. The caller returns at once and does not answer.
+func (t *Table) Offload(c *protocol.Call, run PoolHandler) {
+	own := &protocol.Call{Command: *c.Command.Clone(), Peer: c.Peer}
+	select {
+	case t.jobs <- job{own, run}:
+	default:
+		t.fail(c, protocol.Errorf(protocol.SystemBusy, "[OVERLOAD]system busy, start flow control for a while"))
+	}
+}
+
+// EndTurn commits what the turn's handlers staged.
+func (t *Table) EndTurn(turn *protocol.Turn) {
+	if turn.Appends != nil {
+		turn.Appends.Commit(turn)
+	}
+	if t.cfg.EndTurn != nil {
+		t.cfg.EndTurn(turn)
+	}
+}
+
+// Closed passes on that a connection is gone.
+func (t *Table) Closed(turn *protocol.Turn, p protocol.Peer) {
+	if t.cfg.Closed != nil {
+		t.cfg.Closed(turn, p)
+	}
+}
+
+func (t *Table) inTurn(run TurnHandler, c *protocol.Call) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("handler panicked: %v\n%s", r, debug.Stack())
+		}
+	}()
+	return run(c)
+}
+
+func (t *Table) pooled(ctx context.Context, j job) {
+	var reply *Reply
+	var err error
+	func() {
+		defer func() {
+			if r := recover(); r != nil {
+				err = fmt.Errorf("handler panicked: %v\n%s", r, debug.Stack())
+			}
+		}()
+		reply, err = j.run(ctx, j.call)
+	}()
+	if err != nil {
+		t.fail(j.call, err)
+		return
+	}
+	if reply == nil {
+		reply = &Reply{}
+	}
+	j.call.Ticket().Answer(nil, reply.Code, reply.Remark, reply.Header, reply.Body)
+}
+
+// fail answers an error. What is no *protocol.Error is ours to mend: it is logged.
+func (t *Table) fail(c *protocol.Call, err error) {
+	var known *protocol.Error
+	if !errors.As(err, &known) {
+		t.cfg.Log.Error("request failed", "code", c.Code, "addr", c.Peer.RemoteAddr(), "err", err)
+		known = protocol.Errorf(protocol.SystemError, "%v", err)
+	}
+	c.Ticket().Answer(c.Turn, known.Code, known.Remark, nil, nil)
+}
