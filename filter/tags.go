@@ -1,0 +1,116 @@
+// Package filter decides which messages a subscription wants. It knows tag expressions; a broker compares the hash
+// of the tag only, so clients look at the tag itself once more.
+package filter
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"rocketd/message"
+)
+
+// TAG is the expression type of tag expressions. Source: Java ExpressionType.
+const TAG = "TAG"
+
+// ErrParse is returned for an expression that is none.
+var ErrParse = errors.New("the tag expression holds no tag")
+
+// UnsupportedError is the name of an expression type that this broker does not filter by. Its text is Java's remark.
+type UnsupportedError string
+
+func (e UnsupportedError) Error() string {
+	return "The broker does not support consumer to filter message by " + string(e)
+}
+
+// Tags is a compiled tag expression. It is immutable and may be shared.
+type Tags struct {
+	codes []int32 // Java hash codes of the tags, ascending, each once
+	match func(tag int64) bool
+}
+
+// all is the expression "*". Its match stays nil, as readers skip the question then.
+var all = &Tags{}
+
+// All wants every message.
+func All() *Tags { return all }
+
+// IsTag tells whether an expression type means tags: absent, empty or "TAG".
+func IsTag[T ~string | ~[]byte](kind T) bool { return len(kind) == 0 || string(kind) == TAG }
+
+// Compile reads an expression of the given type. An empty expression and "*" want all messages, "a || b" wants those
+// whose tag is a or b; blanks around a tag do not count. It returns ErrParse, or an UnsupportedError for a type
+// other than tags. Source: Java FilterAPI.build; vectors in testdata.
+func Compile[T ~string | ~[]byte](kind, expr T) (*Tags, error) {
+	if !IsTag(kind) {
+		return nil, UnsupportedError(kind)
+	}
+	if len(expr) == 0 || string(expr) == "*" {
+		return all, nil
+	}
+	names := split(string(expr))
+	if len(names) == 0 {
+		return nil, fmt.Errorf("%w: %q", ErrParse, string(expr))
+	}
+	codes := make([]int32, 0, len(names))
+	for _, name := range names {
+		if name = trim(name); name != "" {
+			codes = append(codes, int32(message.TagsCode([]byte(name))))
+		}
+	}
+	return of(codes), nil
+}
+
+// FromCodes makes the Tags of a subscription that a client has registered: it sends the hash codes along. Without
+// codes the expression counts.
+func FromCodes(kind, expr string, codes []int32) (*Tags, error) {
+	if len(codes) == 0 || expr == "*" || !IsTag(kind) {
+		return Compile(kind, expr)
+	}
+	return of(slices.Clone(codes)), nil
+}
+
+func of(codes []int32) *Tags {
+	slices.Sort(codes)
+	t := &Tags{codes: slices.Compact(codes)}
+	t.match = t.has
+	return t
+}
+
+// Match tells whether a message with this tag code is wanted. Like Java it compares the low 32 bits.
+func (t *Tags) Match(tag int64) bool { return t.match == nil || t.has(tag) }
+
+// Func returns Match as a function value that costs nothing to pass on, or nil if every message is wanted.
+func (t *Tags) Func() func(tag int64) bool { return t.match }
+
+// Codes returns the hash codes of the wanted tags, ascending; the slice must not be changed.
+func (t *Tags) Codes() []int32 { return t.codes }
+
+func (t *Tags) has(tag int64) bool {
+	code := int32(tag)
+	if len(t.codes) > 16 {
+		_, ok := slices.BinarySearch(t.codes, code)
+		return ok
+	}
+	for _, c := range t.codes {
+		if c == code {
+			return true
+		}
+	}
+	return false
+}
+
+// split cuts at "||" as Java's String.split does: empty strings at the end are dropped, others are kept.
+func split(expr string) []string {
+	names := strings.Split(expr, "||")
+	for len(names) > 0 && names[len(names)-1] == "" {
+		names = names[:len(names)-1]
+	}
+	return names
+}
+
+// trim is Java's String.trim: it takes off whatever is not above the blank.
+func trim(s string) string {
+	return strings.TrimFunc(s, func(r rune) bool { return r <= ' ' })
+}
