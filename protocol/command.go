@@ -50,9 +50,24 @@ func (c *Command) IsOneway() bool { return c.Flag&flagOneway != 0 }
 // SetOneway marks a request as one that wants no answer.
 func (c *Command) SetOneway() { c.Flag |= flagOneway }
 
-// Get returns the value of an ext field and whether it is there. The name is exact.
+// NewRequest makes a request of ours in the JSON form. h may be nil; the command does not keep it, but it does keep
+// body.
+func NewRequest(code int32, h Fielder, body []byte) *Command {
+	w := NewFrame(nil, JSON, code, 0, 0, "")
+	if h != nil {
+		h.AppendFields(&w)
+	}
+	c := &Command{}
+	if err := c.Decode(w.Finish()[4:]); err != nil {
+		panic(err) // what we wrote ourselves
+	}
+	c.Body = body
+	return c
+}
+
+// Get returns the value of an ext field and whether it is there. The name is exact; the last of two counts.
 func (c *Command) Get(key string) ([]byte, bool) {
-	for i := range c.Fields {
+	for i := len(c.Fields) - 1; i >= 0; i-- {
 		if string(c.Fields[i].Key) == key {
 			return c.Fields[i].Value, true
 		}
@@ -62,7 +77,7 @@ func (c *Command) Get(key string) ([]byte, bool) {
 
 // Set adds an ext field, or replaces its value.
 func (c *Command) Set(key, value string) {
-	for i := range c.Fields {
+	for i := len(c.Fields) - 1; i >= 0; i-- {
 		if string(c.Fields[i].Key) == key {
 			c.Fields[i].Value = []byte(value)
 			return
