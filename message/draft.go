@@ -125,3 +125,18 @@ func appendHost(dst []byte, h netip.AddrPort) []byte {
 	}
 	return binary.BigEndian.AppendUint32(dst, uint32(h.Port()))
 }
+
+// HeadBytes are enough for PeekBody. MaxOverhead is the most that a record is larger than its body.
+const (
+	HeadBytes   = posStoreMs + 12 + 8 + 20 + 4 + 8 + 4
+	MaxOverhead = MinSize + 12 + 12 + 1 + 32767 + MaxProperties
+)
+
+// PeekBody returns the body length of a record from its first HeadBytes bytes.
+func PeekBody(b []byte) int64 {
+	at := storeMsAt(b) + 8 + 8 + 4 + 8
+	if be32(b, posSysFlag)&FlagStoreHostV6 != 0 {
+		at += 12
+	}
+	return int64(be32(b, at))
+}

@@ -1,0 +1,213 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"rocketd/internal/vfs"
+)
+
+// ErrGone is returned for bytes of a file that is not, or no longer, part of a row.
+var ErrGone = errors.New("no such segment")
+
+// Row is a directory of Files that follow each other without a gap. Reading and Files may be called from any
+// goroutine; the other methods by one at a time, but Prepare.
+type Row struct {
+	fs   vfs.FS
+	dir  string
+	size int64
+
+	files atomic.Pointer[[]*File] // ascending; the slice is never changed
+
+	mu   sync.Mutex // held while a file is created; guards:
+	next *File      // prepared, not yet part of the row
+}
+
+// OpenRow opens the files of a directory, which it creates if needed. A last file of length zero is what a crash
+// leaves behind a create, and is removed; any other file of a wrong length is an error, since the size of files
+// cannot change under an existing row. Source: Java MappedFileQueue.load.
+func OpenRow(fs vfs.FS, dir string, size int64) (*Row, error) {
+	r := &Row{fs: fs, dir: dir, size: size}
+	if err := fs.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("cannot create %s: %w", dir, err)
+	}
+	starts, err := List(fs, dir, size)
+	if err != nil {
+		return nil, err
+	}
+	files := make([]*File, 0, len(starts))
+	for _, start := range starts {
+		name := filepath.Join(dir, Name(start))
+		file, err := fs.OpenFile(name, os.O_RDWR, 0)
+		if err != nil {
+			for _, f := range files {
+				_ = f.release()
+			}
+			return nil, fmt.Errorf("cannot open segment: %w", err)
+		}
+		files = append(files, newFile(name, file, start, size))
+	}
+	r.files.Store(&files)
+	return r, nil
+}
+
+// List returns the first offsets of the files of a directory, ascending, and checks lengths and neighbours. Files
+// whose names are no segment names are passed over.
+func List(fs vfs.FS, dir string, size int64) ([]int64, error) {
+	entries, err := fs.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var starts []int64
+	for i, e := range entries {
+		start, ok := ParseName(e.Name())
+		if !ok || e.IsDir() {
+			continue
+		}
+		name := filepath.Join(dir, e.Name())
+		info, err := e.Info()
+		if err != nil {
+			return nil, err
+		}
+		if info.Size() == 0 && i == len(entries)-1 {
+			if err := fs.Remove(name); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if info.Size() != size {
+			return nil, fmt.Errorf("%s has %d bytes, but the store is configured for files of %d bytes", name, info.Size(), size)
+		}
+		if n := len(starts); n > 0 && starts[n-1]+size != start {
+			return nil, fmt.Errorf("%s does not follow the file before it, which starts at %d", name, starts[n-1])
+		}
+		starts = append(starts, start)
+	}
+	return starts, nil
+}
+
+// Files returns the files, ascending. The slice may not be changed.
+func (r *Row) Files() []*File { return *r.files.Load() }
+
+// Find returns the file that holds the byte at off, or nil.
+func (r *Row) Find(off int64) *File {
+	files := r.Files()
+	if len(files) == 0 || off < files[0].start {
+		return nil
+	}
+	if i := (off - files[0].start) / r.size; i < int64(len(files)) {
+		return files[i]
+	}
+	return nil
+}
+
+// ReadAt fills dst with the bytes from off, which must lie in one file. ErrGone says that they do not, or that the
+// file was dropped.
+func (r *Row) ReadAt(dst []byte, off int64) error {
+	f := r.Find(off)
+	if f == nil || off+int64(len(dst)) > f.End() || !f.acquire() {
+		return ErrGone
+	}
+	err := f.readAt(dst, off)
+	if e := f.release(); err == nil {
+		err = e
+	}
+	return err
+}
+
+// Prepare creates the file that starts at start ahead of time, so that Add need not wait for the disk. It may be
+// called while others use the row.
+func (r *Row) Prepare(start int64) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.next != nil || r.Find(start) != nil {
+		return nil
+	}
+	f, err := create(r.fs, r.dir, start, r.size)
+	if err == nil {
+		r.next = f
+	}
+	return err
+}
+
+// Add makes the file that starts at start the last one of the row: the prepared one, or a new one.
+func (r *Row) Add(start int64) (*File, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.next
+	r.next = nil
+	if f != nil && f.start != start {
+		if err := r.discard(f); err != nil {
+			return nil, err
+		}
+		f = nil
+	}
+	if f == nil {
+		var err error
+		if f, err = create(r.fs, r.dir, start, r.size); err != nil {
+			return nil, err
+		}
+	}
+	old := r.Files()
+	files := append(old[:len(old):len(old)], f)
+	r.files.Store(&files)
+	return f, nil
+}
+
+// DropFrom removes the files that start at off or behind it, last first, and makes that durable.
+func (r *Row) DropFrom(off int64) error {
+	files := r.Files()
+	n := len(files)
+	for n > 0 && files[n-1].start >= off {
+		n--
+		rest := files[:n:n]
+		r.files.Store(&rest)
+		if err := r.discard(files[n]); err != nil {
+			return err
+		}
+	}
+	if n == len(files) {
+		return nil
+	}
+	return r.fs.SyncDir(r.dir)
+}
+
+// DropBefore removes the files that end at off or before it, first first; the last file stays. Readers at work
+// finish.
+func (r *Row) DropBefore(off int64) error {
+	files := r.Files()
+	for len(files) > 1 && files[0].End() <= off {
+		rest := files[1:]
+		r.files.Store(&rest)
+		if err := r.discard(files[0]); err != nil {
+			return err
+		}
+		files = rest
+	}
+	return nil
+}
+
+// Close closes all files; a prepared one that was never used is removed. It is idempotent.
+func (r *Row) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	files := r.Files()
+	r.files.Store(new([]*File))
+	var errs []error
+	for _, f := range files {
+		errs = append(errs, f.release())
+	}
+	if r.next != nil {
+		errs = append(errs, r.discard(r.next))
+		r.next = nil
+	}
+	return errors.Join(errs...)
+}
+
+func (r *Row) discard(f *File) error {
+	return errors.Join(r.fs.Remove(f.name), f.release())
+}
