@@ -11,15 +11,15 @@ import (
 	"strings"
 )
 
+var files = map[string]func() ([]byte, error){
+	"zcodes.go":   codes,
+	"zheaders.go": headers,
+}
+
 func main() {
 	log.SetFlags(0)
-	for name, write := range map[string]func() ([]byte, error){
-		"zcodes.go": codes,
-	} {
+	for name, write := range files {
 		text, err := write()
-		if err == nil {
-			text, err = format.Source(text)
-		}
 		if err == nil {
 			err = os.WriteFile(name, text, 0o644)
 		}
@@ -84,5 +84,5 @@ func codes() ([]byte, error) {
 		fmt.Fprintf(&b, "case %s: return %q\n", r[0], strings.ToLower(r[1]))
 	}
 	b.WriteString("}\nreturn \"\"\n}\n")
-	return b.Bytes(), nil
+	return format.Source(b.Bytes())
 }
