@@ -63,12 +63,16 @@ func Compile[T ~string | ~[]byte](kind, expr T) (*Tags, error) {
 }
 
 // FromCodes makes the Tags of a subscription that a client has registered: it sends the hash codes along. Without
-// codes the expression counts.
-func FromCodes(kind, expr string, codes []int32) (*Tags, error) {
-	if len(codes) == 0 || expr == "*" || !IsTag(kind) {
-		return Compile(kind, expr)
+// codes the expression counts; one that holds no tag wants nothing. It is meant for tag expressions only, see IsTag.
+func FromCodes(expr string, codes []int32) *Tags {
+	if len(codes) == 0 || expr == "*" {
+		t, err := Compile(TAG, expr)
+		if err != nil {
+			return of(nil)
+		}
+		return t
 	}
-	return of(slices.Clone(codes)), nil
+	return of(slices.Clone(codes))
 }
 
 func of(codes []int32) *Tags {
