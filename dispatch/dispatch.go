@@ -29,6 +29,9 @@ type Reply struct {
 	Body   []byte
 }
 
+// Answered is what a pooled handler returns when the call is answered elsewhere, in a later turn.
+var Answered = new(Reply)
+
 // Row binds a request code to its handler; exactly one of InTurn and Pooled is set. A code without a row is
 // answered REQUEST_CODE_NOT_SUPPORTED.
 type Row struct {
@@ -167,6 +170,9 @@ func (t *Table) pooled(ctx context.Context, j job) {
 	if reply == nil {
 		reply = &Reply{}
 	}
+	if reply == Answered {
+		return
+	}
 	j.call.Ticket().Answer(nil, reply.Code, reply.Remark, reply.Header, reply.Body)
 }
 
@@ -177,5 +183,5 @@ func (t *Table) fail(c *protocol.Call, err error) {
 		t.cfg.Log.Error("request failed", "code", c.Code, "addr", c.Peer.RemoteAddr(), "err", err)
 		known = protocol.Errorf(protocol.SystemError, "%v", err)
 	}
-	c.Ticket().Answer(c.Turn, known.Code, known.Remark, nil, nil)
+	c.Fail(known)
 }

@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 )
@@ -65,6 +66,15 @@ type Call struct {
 // Ticket returns what is needed to answer later.
 func (c *Call) Ticket() Ticket {
 	return Ticket{Peer: c.Peer, Opaque: c.Opaque, Form: c.Form, Oneway: c.IsOneway()}
+}
+
+// Fail answers an error: its code and remark if it is an *Error, SystemError otherwise.
+func (c *Call) Fail(err error) {
+	var known *Error
+	if !errors.As(err, &known) {
+		known = Errorf(SystemError, "%v", err)
+	}
+	c.Ticket().Answer(c.Turn, known.Code, known.Remark, nil, nil)
 }
 
 // Ticket says whom to answer, and under which opaque. It is small and may be kept.
