@@ -92,6 +92,9 @@ func (osFS) Lock(name string) (io.Closer, error) {
 		return nil, locked
 	}
 	s, err := f.Stat()
+	if err == nil && s.Size() == 0 {
+		_, err = f.WriteString("lock") // what Java writes
+	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"rocketd/internal/vfs"
@@ -23,6 +24,9 @@ var (
 	ErrTooLarge = errors.New("record is larger than a commit log file")
 )
 
+// ErrNoRecord is returned by readers who ask for a record where none starts.
+var ErrNoRecord = errors.New("no record there")
+
 // Log is the commit log. Append may be called by one goroutine at a time, the rest from any.
 //
 // Its files have a fixed length and end with a blank, which says that the log goes on in the next file:
@@ -37,6 +41,7 @@ type Log struct {
 	max     atomic.Int64 // end of what is written: where the next record goes
 	flushed atomic.Int64 // end of what is on the disk
 	fence   atomic.Pointer[error]
+	syncing sync.Mutex              // held by Sync
 	blank   [message.BlankSize]byte // scratch of Append
 }
 
@@ -147,7 +152,7 @@ func (l *Log) leave(end, next int64) error {
 // fenced.
 func (l *Log) undo(from, to int64, cause error) error {
 	for _, f := range l.row.Files() {
-		a, b := max(from, f.Start()), min(max(to, from+message.BlankSize), f.End())
+		a, b := max(from, f.Start()), min(to+message.BlankSize, f.End())
 		if a >= b {
 			continue
 		}
@@ -166,6 +171,8 @@ func (l *Log) ReadAt(dst []byte, off int64) error { return l.row.ReadAt(dst, off
 
 // Sync brings everything up to Max onto the disk and returns how far that is. After an error the log is fenced.
 func (l *Log) Sync() (int64, error) {
+	l.syncing.Lock()
+	defer l.syncing.Unlock()
 	if err := l.Fenced(); err != nil {
 		return l.Flushed(), err
 	}

@@ -77,19 +77,19 @@ func (l *Log) Starts() []int64 {
 }
 
 // Cut ends the log at end, durably: what lies behind it is zero, and later files are gone, so that it never comes
-// back. From then on the log can be appended to.
-func (l *Log) Cut(end int64) error {
+// back. What lies in [from, end) was found in the page cache, perhaps only there, and is synced too. From then on the
+// log can be appended to.
+func (l *Log) Cut(from, end int64) error {
 	if err := l.row.DropFrom(end); err != nil {
 		return err
 	}
-	if f := l.row.Find(end); f != nil {
-		if err := errors.Join(f.Zero(end, f.End()), f.Sync()); err != nil {
-			return err
-		}
-	}
-	// What was read to find the end came from the page cache: nobody knows that it is on the disk.
 	for _, f := range l.row.Files() {
-		if f.End() == end || f == l.row.Find(end) {
+		if end < f.End() {
+			if err := f.Zero(end, f.End()); err != nil {
+				return err
+			}
+		}
+		if from < f.End() {
 			if err := f.Sync(); err != nil {
 				return err
 			}

@@ -1,0 +1,123 @@
+package store
+
+import (
+	"errors"
+	"time"
+
+	"rocketd/message"
+	"rocketd/store/consumequeue"
+)
+
+// Constants of writing back.
+const (
+	queuePage = 4096 / consumequeue.UnitSize // units of a queue that are worth a write
+	paceBytes = 4 << 20                      // log bytes after which the system is told to write them
+)
+
+// Append brings a batch into the log and its queues, in order, as a whole: with one write for each file touched. Then
+// the messages can be read, at once or, with SyncFlush, when they are on the disk. After ErrFenced, ErrDiskFull,
+// ErrTooLarge or ErrClosed nothing of the batch is in the log. now becomes the store time of the records, unless the
+// log has a later one already. It may be called from any goroutine.
+func (s *Store) Append(b *Batch, now time.Time) error {
+	if len(b.entries) == 0 {
+		b.end = s.log.Max()
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.Writable(); err != nil && !s.room(err) {
+		return err
+	}
+	if err := b.place(s.log, s.log.Max()); err != nil {
+		return err
+	}
+	storeMs := max(now.UnixMilli(), s.lastMs.Load())
+	for i := range b.entries {
+		e := &b.entries[i]
+		e.StoreMs = storeMs
+		if e.Queue != nil {
+			e.Offset = e.Queue.Next()
+		}
+		message.Patch(b.buf[e.at:], e.Offset, e.Physical, storeMs)
+	}
+	if err := s.log.Append(b.runs); err != nil {
+		for i := range b.entries {
+			if q := b.entries[i].Queue; q != nil {
+				q.Rewind()
+			}
+		}
+		s.full.Store(errors.Is(err, ErrDiskFull))
+		return err
+	}
+	for i := range b.entries {
+		if e := &b.entries[i]; e.Queue != nil {
+			s.put(e.Queue, consumequeue.Unit{Physical: e.Physical, Size: e.Size, Tag: e.Tag})
+		}
+	}
+	s.lastMs.Store(storeMs)
+	s.last.Store(b.entries[len(b.entries)-1].Physical)
+	s.wake(b.end)
+	return nil
+}
+
+// put adds a unit and sees to it that it will be written. s.mu is held.
+func (s *Store) put(q *consumequeue.Queue, u consumequeue.Unit) {
+	switch q.Put(u) {
+	case 1:
+		s.dirty = append(s.dirty, q)
+	case queuePage:
+		ring(s.queuesDue)
+	}
+}
+
+// wake rings for whoever brings the log to the disk.
+func (s *Store) wake(end int64) {
+	switch {
+	case s.cfg.SyncFlush:
+		ring(s.logDue)
+	case end-s.paced >= paceBytes:
+		s.paced = end
+		ring(s.logDue)
+	}
+	if end >= s.prepareAt {
+		s.prepareAt = s.middle(end) + s.cfg.FileSize
+		ring(s.fileDue)
+	}
+}
+
+// middle is where the log's file that holds end is half full: time to prepare the next one.
+func (s *Store) middle(end int64) int64 { return end - end%s.cfg.FileSize + s.cfg.FileSize/2 }
+
+// Writable is nil if appends are taken; else ErrFenced with its cause, ErrDiskFull or ErrClosed.
+func (s *Store) Writable() error {
+	switch {
+	case s.closed.Load():
+		return ErrClosed
+	case s.log.Fenced() != nil:
+		return s.log.Fenced()
+	case s.full.Load():
+		return ErrDiskFull
+	}
+	return nil
+}
+
+// room tells whether a disk that was full has room for another file of the log.
+func (s *Store) room(err error) bool {
+	if !errors.Is(err, ErrDiskFull) {
+		return false
+	}
+	free, _, ferr := s.cfg.FS.Free(s.cfg.CommitLogDir)
+	if ferr != nil || free < s.cfg.FileSize {
+		return false
+	}
+	s.full.Store(false)
+	return true
+}
+
+// ring wakes the one who waits at c, or who will look next.
+func ring(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

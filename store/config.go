@@ -1,0 +1,94 @@
+// Package store keeps messages: it appends batches to the commit log, finds them through consume queues, flushes, and
+// recovers what a crash left.
+package store
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"rocketd/internal/vfs"
+	"rocketd/message"
+	"rocketd/store/commitlog"
+	"rocketd/store/consumequeue"
+)
+
+// Config of a Store. Dir must be set.
+type Config struct {
+	Dir          string // storePathRootDir
+	CommitLogDir string // storePathCommitLog; empty is Dir/commitlog
+
+	// FileSize and QueueFileSize are the lengths of the files, bytes: mappedFileSizeCommitLog, default 1 GiB, and
+	// mappedFileSizeConsumeQueue, default 6,000,000 (a multiple of 20). They cannot change under an existing store.
+	FileSize      int64
+	QueueFileSize int64
+
+	// SyncFlush: what is appended is brought to the disk at once, and only what is there can be read. Otherwise
+	// it is brought there every FlushInterval (flushIntervalCommitLog, default 500 ms).
+	SyncFlush     bool
+	FlushInterval time.Duration
+
+	// Flushed, if set, is called with SyncFlush from a goroutine of Run, or from Close, when the log is on the disk
+	// up to physical. It is called also when the log was fenced: then Writable tells, and physical will never grow.
+	Flushed func(physical int64)
+
+	// Tag, if set, gives the tag of the unit of a record that is found during recovery. Nil is the hash of its TAGS.
+	Tag func(r *message.Record) int64
+
+	HotBytes  int64 // how far from the end of the log records are taken to be in memory; 0 is 40 % of the RAM
+	OpenFiles int   // queue files open at the same time; default 1024
+
+	FS  vfs.FS       // default vfs.OS
+	Log *slog.Logger // default slog.Default()
+}
+
+// Errors of Append and Writable.
+var (
+	ErrFenced   = commitlog.ErrFenced
+	ErrDiskFull = commitlog.ErrDiskFull
+	ErrTooLarge = commitlog.ErrTooLarge
+	ErrClosed   = errors.New("store is closed")
+)
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Dir == "" {
+		return c, errors.New("store: no directory given")
+	}
+	c.CommitLogDir = cmp.Or(c.CommitLogDir, filepath.Join(c.Dir, "commitlog"))
+	c.FileSize = cmp.Or(c.FileSize, 1<<30)
+	c.QueueFileSize = cmp.Or(c.QueueFileSize, 300_000*consumequeue.UnitSize)
+	c.FlushInterval = cmp.Or(c.FlushInterval, 500*time.Millisecond)
+	c.OpenFiles = cmp.Or(c.OpenFiles, 1024)
+	if c.FileSize < message.MinSize+message.BlankSize || c.FileSize > 1<<31-1 {
+		return c, fmt.Errorf("store: commit log files of %d bytes are not possible", c.FileSize)
+	}
+	if c.QueueFileSize < consumequeue.UnitSize || c.QueueFileSize%consumequeue.UnitSize != 0 {
+		return c, fmt.Errorf("store: consume queue files of %d bytes are not a multiple of %d", c.QueueFileSize, consumequeue.UnitSize)
+	}
+	if c.HotBytes == 0 {
+		var info syscall.Sysinfo_t
+		if err := syscall.Sysinfo(&info); err != nil {
+			return c, fmt.Errorf("store: cannot find out how much memory there is: %w", err)
+		}
+		c.HotBytes = int64(uint64(info.Totalram) * uint64(info.Unit) / 100 * 40)
+	}
+	if c.FS == nil {
+		c.FS = vfs.OS
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.Tag == nil {
+		c.Tag = tagsOf
+	}
+	return c, nil
+}
+
+func tagsOf(r *message.Record) int64 {
+	tags, _ := message.Property(r.Properties, message.PropTags)
+	return message.TagsCode(tags)
+}

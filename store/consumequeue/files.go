@@ -1,0 +1,203 @@
+package consumequeue
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+
+	"rocketd/internal/vfs"
+	"rocketd/segment"
+)
+
+// files keeps the queue files that were used last open, at most budget of them.
+type files struct {
+	fs     vfs.FS
+	dir    string // of all queues
+	size   int64  // of a file, bytes
+	budget int
+
+	mu       sync.Mutex // guards:
+	open     map[fileKey]*openFile
+	newest   openFile         // ring: newest.older is the one used last, newest.newer the one to close
+	unsynced map[fileKey]bool // written since the last sync; true: created since then
+}
+
+type fileKey struct {
+	q     *Queue
+	start int64 // first byte
+}
+
+type openFile struct {
+	key          fileKey
+	file         vfs.File
+	users        int
+	gone         bool // no longer in open; the last user closes
+	newer, older *openFile
+}
+
+func (f *files) init() {
+	f.open = make(map[fileKey]*openFile)
+	f.unsynced = make(map[fileKey]bool)
+	f.newest.newer, f.newest.older = &f.newest, &f.newest
+}
+
+func (f *files) queueDir(q *Queue) string {
+	return filepath.Join(f.dir, q.topic, strconv.Itoa(int(q.id)))
+}
+
+// get opens a file of a queue, or finds it open; create makes it, at its full size without disk space, as Java does.
+// The caller puts it back.
+func (f *files) get(key fileKey, create bool) (*openFile, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if o := f.open[key]; o != nil {
+		o.users++
+		o.unlink()
+		f.link(o)
+		return o, nil
+	}
+	dir := f.queueDir(key.q)
+	name := filepath.Join(dir, segment.Name(key.start))
+	flag := os.O_RDWR
+	if create {
+		flag |= os.O_CREATE
+		if err := f.fs.MkdirAll(dir, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	file, err := f.fs.OpenFile(name, flag, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if create {
+		size, err := file.Size()
+		if err == nil && size != f.size {
+			err = file.Truncate(f.size)
+			f.unsynced[key] = true
+		}
+		if err != nil {
+			_ = file.Close()
+			return nil, fmt.Errorf("cannot create %s: %w", name, err)
+		}
+	}
+	for len(f.open) >= f.budget && f.newest.newer != &f.newest {
+		if err := f.drop(f.newest.newer); err != nil {
+			_ = file.Close()
+			return nil, err
+		}
+	}
+	o := &openFile{key: key, file: file, users: 1}
+	f.open[key] = o
+	f.link(o)
+	return o, nil
+}
+
+// put gives an open file back. wrote says that it was written to.
+func (f *files) put(o *openFile, wrote bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if wrote && !o.key.q.dead.Load() {
+		f.unsynced[o.key] = f.unsynced[o.key]
+	}
+	o.users--
+	if o.gone && o.users == 0 {
+		return o.file.Close()
+	}
+	return nil
+}
+
+// drop takes a file out of the table and closes it, now or when its last user puts it back. f.mu is held.
+func (f *files) drop(o *openFile) error {
+	delete(f.open, o.key)
+	o.unlink()
+	o.gone = true
+	if o.users > 0 {
+		return nil
+	}
+	return o.file.Close()
+}
+
+// forget closes the file and forgets that it was to be synced.
+func (f *files) forget(key fileKey) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.unsynced, key)
+	if o := f.open[key]; o != nil {
+		return f.drop(o)
+	}
+	return nil
+}
+
+// sync brings all files that were written onto the disk, and the names of new ones. What fails is tried again at the
+// next sync.
+func (f *files) sync() error {
+	f.mu.Lock()
+	todo := f.unsynced
+	f.unsynced = make(map[fileKey]bool)
+	f.mu.Unlock()
+	dirs := make(map[string]bool)
+	for key, created := range todo {
+		if err := f.syncOne(key, created, dirs); err != nil {
+			f.mu.Lock()
+			for key, created := range todo {
+				f.unsynced[key] = f.unsynced[key] || created
+			}
+			f.mu.Unlock()
+			return err
+		}
+	}
+	for dir := range dirs {
+		if err := f.fs.SyncDir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *files) syncOne(key fileKey, created bool, dirs map[string]bool) error {
+	if key.q.dead.Load() {
+		return nil
+	}
+	o, err := f.get(key, false)
+	if err != nil {
+		return err
+	}
+	err = o.file.Sync()
+	if e := f.put(o, false); err == nil {
+		err = e
+	}
+	if err != nil {
+		return fmt.Errorf("cannot sync consume queue %s/%d: %w", key.q.topic, key.q.id, err)
+	}
+	if created {
+		dir := f.queueDir(key.q)
+		if err := f.fs.SyncDir(dir); err != nil {
+			return err
+		}
+		dirs[filepath.Dir(dir)], dirs[f.dir] = true, true
+	}
+	return nil
+}
+
+func (f *files) close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, o := range f.open {
+		if err := f.drop(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *files) link(o *openFile) {
+	o.older, o.newer = f.newest.older, &f.newest
+	o.older.newer, f.newest.older = o, o
+}
+
+func (o *openFile) unlink() {
+	o.newer.older, o.older.newer = o.older, o.newer
+	o.newer, o.older = nil, nil
+}

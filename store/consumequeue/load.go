@@ -1,0 +1,185 @@
+package consumequeue
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"path/filepath"
+	"sort"
+	"strconv"
+
+	"rocketd/segment"
+)
+
+// Load finds all queues on the disk and calls fn for each. Units whose records start at limit or behind it are left
+// out and made zero: their queue must be built again from there (math.MaxInt64 leaves none out). Names that are no topic directory with a queue id
+// inside are passed over.
+func (s *Set) Load(limit int64, fn func(q *Queue) error) error {
+	topics, err := s.files.fs.ReadDir(s.files.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, t := range topics {
+		if !t.IsDir() {
+			continue
+		}
+		ids, err := s.files.fs.ReadDir(filepath.Join(s.files.dir, t.Name()))
+		if err != nil {
+			return err
+		}
+		for _, e := range ids {
+			id, err := strconv.ParseInt(e.Name(), 10, 32)
+			if err != nil || id < 0 || !e.IsDir() {
+				continue
+			}
+			q := s.New(t.Name(), int32(id))
+			if err := s.load(q, limit); err != nil {
+				return fmt.Errorf("cannot load consume queue %s/%d: %w", q.topic, q.id, err)
+			}
+			if err := fn(q); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// load finds the ends of one queue by bisection: units are written in order, so the good ones are in front.
+func (s *Set) load(q *Queue, limit int64) error {
+	starts, err := segment.List(s.files.fs, s.files.queueDir(q), s.files.size)
+	if err != nil || len(starts) == 0 {
+		return err
+	}
+	q.base = starts[0]
+	// Everything is readable until the end is known.
+	lo, hi := starts[0]/UnitSize, (starts[len(starts)-1]+s.files.size)/UnitSize
+	q.reset(lo, hi)
+	end, err := s.search(q, lo, hi, func(u Unit) bool { return !u.valid() || (!u.Filler() && u.Physical >= limit) })
+	if err != nil {
+		return err
+	}
+	return s.cut(q, lo, end, hi, limit != math.MaxInt64)
+}
+
+// Cut takes the units off the end of a queue whose records start at limit or behind it.
+func (s *Set) Cut(q *Queue, limit int64) error {
+	lo, hi := q.base/UnitSize, q.Max()
+	if q.base < 0 || lo >= hi {
+		return nil
+	}
+	end, err := s.search(q, lo, hi, func(u Unit) bool { return !u.Filler() && u.Physical >= limit })
+	if err != nil || end == hi {
+		return err
+	}
+	return s.cut(q, lo, end, hi, true)
+}
+
+// cut makes end the end of a queue that went up to hi, and what lies behind it zero. The first file stays, so that
+// the numbers of the queue go on.
+func (s *Set) cut(q *Queue, lo, end, hi int64, all bool) error {
+	if end > lo {
+		if u, err := s.Unit(q, end-1); err != nil {
+			return err
+		} else if u.Filler() { // nothing but fillers
+			end = lo
+		}
+	}
+	size := s.files.size
+	keep := max(roundUp(end*UnitSize, size), q.base+size) // first byte of the first file without good units
+	if keep < roundUp(hi*UnitSize, size) {
+		if err := s.remove(q, keep); err != nil {
+			return err
+		}
+	}
+	if tail := end * UnitSize; tail < keep {
+		if err := s.zero(q, tail-tail%size, tail, all); err != nil {
+			return err
+		}
+	}
+	q.reset(lo, end)
+	return nil
+}
+
+func roundUp(n, size int64) int64 { return (n + size - 1) / size * size }
+
+// zero makes the file that starts at start zero from byte at on; unless all is set, only if it is not so at that
+// place. A crash can leave zeros first and something behind them.
+func (s *Set) zero(q *Queue, start, at int64, all bool) error {
+	o, err := s.files.get(fileKey{q, start}, false)
+	if err != nil {
+		return err
+	}
+	var b [UnitSize]byte
+	_, err = o.file.ReadAt(b[:], at-start)
+	all = all || b != [UnitSize]byte{}
+	if err == nil && all {
+		err = o.file.Zero(at-start, start+s.files.size-at)
+	}
+	return errors.Join(err, s.files.put(o, all))
+}
+
+// Trim moves Min behind the units whose records start before physical, and behind fillers.
+func (s *Set) Trim(q *Queue, physical int64) error {
+	lo, hi := q.Min(), q.Max()
+	if lo == hi {
+		return nil
+	}
+	first, err := s.search(q, lo, hi, func(u Unit) bool { return !u.Filler() && u.Physical >= physical })
+	if err == nil {
+		q.min.Store(first)
+	}
+	return err
+}
+
+// search returns the first offset in [lo, hi) for which ok is true, or hi. ok must be false up to it and true from
+// there on.
+func (s *Set) search(q *Queue, lo, hi int64, ok func(u Unit) bool) (int64, error) {
+	var failed error
+	n := sort.Search(int(hi-lo), func(i int) bool {
+		u, err := s.Unit(q, lo+int64(i))
+		if err != nil {
+			failed = err
+			return true
+		}
+		return ok(u)
+	})
+	return lo + int64(n), failed
+}
+
+// Last returns the last message's unit; ok is false if the queue has none.
+func (s *Set) Last(q *Queue) (u Unit, ok bool, err error) {
+	if q.Min() >= q.Max() {
+		return u, false, nil
+	}
+	u, err = s.Unit(q, q.Max()-1)
+	return u, err == nil && !u.Filler(), err
+}
+
+// Build adds a unit at its own offset while a log is read again: one that is there already is passed over. The first
+// of an empty queue may have any offset. Units that are missing in front of another become fillers; if more than a
+// few files of them were missing, which no sound log can explain, the unit is left out and false returned.
+func (s *Set) Build(q *Queue, offset int64, u Unit) (bool, error) {
+	end := q.Max()
+	switch {
+	case offset < end:
+		return true, nil
+	case q.Min() == end && offset > end:
+		if q.base >= 0 {
+			if err := s.remove(q, 0); err != nil {
+				return false, err
+			}
+		}
+		q.reset(offset, offset)
+	case offset-end > 1<<20:
+		return false, nil
+	}
+	for q.Max() < offset {
+		q.Put(Unit{Size: fillerSize})
+	}
+	q.Put(u)
+	return true, nil
+}

@@ -1,0 +1,234 @@
+package store
+
+import (
+	"fmt"
+
+	"rocketd/message"
+	"rocketd/store/commitlog"
+	"rocketd/store/consumequeue"
+)
+
+// Limits of one Get beside those that the reader gives. Source: Java MessageStoreConfig, maxTransfer*,
+// maxFilterMessageSize.
+const (
+	hotBytes, hotCount   = 256 << 10, 32
+	coldBytes, coldCount = 64 << 10, 8
+	scanUnits            = 16000 / consumequeue.UnitSize
+)
+
+// Status says how a Get ended. The names are Java's GetMessageStatus.
+type Status uint8
+
+// The statuses. Next of the result is where to read on; it is corrected where the offset was outside.
+const (
+	Found               Status = iota
+	NoMatchedMessage           // what was looked at was not wanted: read on at once
+	MessageWasRemoving         // records are gone from the log: read on at once
+	OffsetFoundNull            // a file of the queue is missing
+	OffsetOverflowBadly        // beyond the end
+	OffsetOverflowOne          // at the end: nothing there yet
+	OffsetTooSmall             // before the first message
+	NoMatchedLogicQueue        // there is no such queue
+	NoMessageInQueue           // the queue never had a message
+)
+
+// Read says what to get.
+type Read struct {
+	From     int64                // offset in the queue
+	Max      int32                // messages, at least 1
+	MaxBytes int                  // of records; 0 means no limit of the reader's
+	Match    func(tag int64) bool // wanted messages; nil means all
+}
+
+// ReadResult says what was got.
+type ReadResult struct {
+	Status       Status
+	Next         int64 // offset to read from next
+	Min, Max     int64 // of the queue
+	Count        int   // messages
+	Bytes        int   // of records
+	LastPhysical int64 // start of the last record
+	Behind       int64 // from there to the end of the log, bytes
+}
+
+// Get appends records of a queue to dst, whole and as they are in the log, and says how it went. The first record may
+// be larger than MaxBytes; a queue of nil is NoMatchedLogicQueue. It may be called from any goroutine; where
+// records are no longer in memory, it waits for the disk. Source: Java DefaultMessageStore.getMessage.
+func (s *Store) Get(q *consumequeue.Queue, r Read, dst []byte) ([]byte, ReadResult) {
+	res := ReadResult{Next: r.From}
+	if q == nil {
+		res.Status, res.Next = NoMatchedLogicQueue, 0
+		return dst, res
+	}
+	res.Min, res.Max = q.Min(), q.Max()
+	switch {
+	case res.Max == 0:
+		res.Status, res.Next = NoMessageInQueue, 0
+	case r.From < res.Min:
+		res.Status, res.Next = OffsetTooSmall, res.Min
+	case r.From == res.Max:
+		res.Status = OffsetOverflowOne
+	case r.From > res.Max:
+		res.Status, res.Next = OffsetOverflowBadly, res.Max
+	default:
+		g := get{store: s, r: r, res: res, dst: dst, from: len(dst), runAt: -1, min: s.log.Min(), end: s.log.Max(), visible: s.Visible()}
+		g.queue(q)
+		return g.dst, g.res
+	}
+	return dst, res
+}
+
+// get is one Get at work. Records that lie one behind the other are copied as one run.
+type get struct {
+	store   *Store
+	r       Read
+	res     ReadResult
+	dst     []byte
+	from    int   // length of dst before
+	runAt   int64 // start of the run not yet copied, -1: none
+	runEnd  int64
+	runMsgs int
+	min     int64 // of the log
+	end     int64
+	visible int64
+	removed bool // met a record that is gone
+}
+
+func (g *get) queue(q *consumequeue.Queue) {
+	var buf [64 * consumequeue.UnitSize]byte
+	limit := max(scanUnits, int(g.r.Max))
+	for limit > 0 && g.res.Next < g.res.Max {
+		want := min(limit, int(g.res.Max-g.res.Next), len(buf)/consumequeue.UnitSize)
+		n, err := g.store.queues.Read(q, g.res.Next, buf[:want*consumequeue.UnitSize])
+		if err != nil || n == 0 {
+			g.copyRun()
+			if g.res.Count == 0 {
+				g.res.Status = OffsetFoundNull
+				g.res.Next = g.store.nextQueueFile(g.res.Next)
+			}
+			return
+		}
+		limit -= n / consumequeue.UnitSize
+		for at := 0; at < n; at += consumequeue.UnitSize {
+			if !g.unit(consumequeue.ParseUnit(buf[at:])) {
+				g.finish()
+				return
+			}
+			g.res.Next++
+		}
+	}
+	g.finish()
+}
+
+// unit takes the next unit; false means that it is not looked at any more.
+func (g *get) unit(u consumequeue.Unit) bool {
+	if u.Filler() {
+		return true
+	}
+	if u.Physical < g.min {
+		g.removed = true
+		return true
+	}
+	recordEnd := u.Physical + int64(u.Size)
+	if recordEnd > g.visible {
+		return false
+	}
+	if g.r.Match != nil && !g.r.Match(u.Tag) {
+		return true
+	}
+	if g.full(u) {
+		return false
+	}
+	if g.runAt < 0 || u.Physical != g.runEnd {
+		g.copyRun()
+		g.runAt = u.Physical
+	}
+	g.runEnd = recordEnd
+	g.runMsgs++
+	g.res.Count++
+	g.res.Bytes += int(u.Size)
+	g.res.LastPhysical = u.Physical
+	return true
+}
+
+// full tells whether a further record would break a limit. Source: Java isTheBatchFull.
+func (g *get) full(u consumequeue.Unit) bool {
+	if g.res.Count == 0 {
+		return false
+	}
+	maxBytes, maxCount := hotBytes, hotCount
+	if g.end-u.Physical > g.store.cfg.HotBytes {
+		maxBytes, maxCount = coldBytes, coldCount
+	}
+	if g.r.MaxBytes > 0 {
+		maxBytes = min(maxBytes, g.r.MaxBytes)
+	}
+	return g.res.Count >= min(maxCount, int(g.r.Max)) || g.res.Bytes+int(u.Size) > maxBytes
+}
+
+// copyRun copies the run. If its file was dropped meanwhile, its messages do not count.
+func (g *get) copyRun() {
+	if g.runAt < 0 {
+		return
+	}
+	at, n := len(g.dst), int(g.runEnd-g.runAt)
+	g.dst = grow(g.dst, n)
+	if err := g.store.log.ReadAt(g.dst[at:], g.runAt); err != nil {
+		g.dst = g.dst[:at]
+		g.res.Count -= g.runMsgs
+		g.res.Bytes -= n
+		g.removed = true
+	}
+	g.runAt, g.runMsgs = -1, 0
+}
+
+func (g *get) finish() {
+	g.copyRun()
+	switch {
+	case g.res.Count > 0:
+		g.res.Status = Found
+		g.res.Behind = g.end - g.res.LastPhysical
+	case g.removed:
+		g.res.Status = MessageWasRemoving
+	case g.res.Next == g.r.From: // not yet on the disk
+		g.res.Status = OffsetOverflowOne
+	default:
+		g.res.Status = NoMatchedMessage
+	}
+}
+
+// grow makes dst n bytes longer.
+func grow(dst []byte, n int) []byte {
+	if cap(dst)-len(dst) < n {
+		dst = append(dst, make([]byte, n)...)
+		return dst
+	}
+	return dst[:len(dst)+n]
+}
+
+func (s *Store) nextQueueFile(offset int64) int64 {
+	per := s.cfg.QueueFileSize / consumequeue.UnitSize
+	return (offset/per + 1) * per
+}
+
+// Record appends the record that starts at physical to dst. commitlog.ErrNoRecord says that none starts there.
+func (s *Store) Record(physical int64, dst []byte) ([]byte, error) {
+	var head [message.PeekBytes]byte
+	if physical < s.log.Min() || physical > s.log.Max()-message.MinSize {
+		return dst, fmt.Errorf("%w: %d is outside of the log", commitlog.ErrNoRecord, physical)
+	}
+	if err := s.log.ReadAt(head[:], physical); err != nil {
+		return dst, fmt.Errorf("%w: %w", commitlog.ErrNoRecord, err)
+	}
+	size, magic := message.PeekSize(head[:])
+	if (magic != message.MagicV1 && magic != message.MagicV2) || message.PeekPhysical(head[:]) != physical ||
+		size < message.MinSize || int64(size) > s.log.Max()-physical {
+		return dst, fmt.Errorf("%w: at %d", commitlog.ErrNoRecord, physical)
+	}
+	at := len(dst)
+	dst = grow(dst, int(size))
+	if err := s.log.ReadAt(dst[at:], physical); err != nil {
+		return dst[:at], fmt.Errorf("%w: %w", commitlog.ErrNoRecord, err)
+	}
+	return dst, nil
+}

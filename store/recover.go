@@ -1,0 +1,166 @@
+package store
+
+import (
+	"math"
+	"time"
+
+	"rocketd/message"
+	"rocketd/store/consumequeue"
+)
+
+// flushEvery is how many records a recovery builds units of before it writes them.
+const flushEvery = 1 << 16
+
+// recover makes log and queues agree after Open: it finds the end of the log, cuts what is torn, and builds the
+// units of records whose units may be missing. clean says that the store was closed; then all units on the disk
+// are believed, else only those before the checkpoint.
+// Source: Java DefaultMessageStore.recover, CommitLog.recoverNormally, recoverAbnormally.
+func (s *Store) recover(clean bool) error {
+	began := time.Now()
+	from := s.scanStart()
+	limit := int64(math.MaxInt64)
+	if !clean {
+		limit = from
+	}
+	lastUnit, unitsEnd, err := s.loadQueues(limit)
+	if err != nil {
+		return err
+	}
+	if lastUnit < 0 { // nothing to believe in
+		from = s.log.Min()
+	} else if clean && (lastUnit < from || s.check.logicsPhysical <= 0) {
+		if _, ok := s.log.Check(lastUnit); ok {
+			from = lastUnit
+		}
+	}
+
+	var built int
+	touched := make(map[*consumequeue.Queue]bool)
+	end, err := s.log.Scan(from, func(r *message.Record) error {
+		if built++; built%flushEvery == 0 {
+			if err := s.writeBuilt(touched); err != nil {
+				return err
+			}
+		}
+		return s.build(r, touched)
+	})
+	if err != nil {
+		return err
+	}
+	torn := end.Reason != "nothing written" && end.Reason != "end of the last file"
+	if err := s.writeBuilt(touched); err != nil {
+		return err
+	}
+	if err := s.log.Cut(from, end.Physical); err != nil {
+		return err
+	}
+	if err := s.trimQueues(unitsEnd > end.Physical, end.Physical); err != nil {
+		return err
+	}
+	s.last.Store(end.Last)
+	s.lastMs.Store(end.LastMs)
+	s.physicMs.Store(end.LastMs)
+
+	level := s.cfg.Log.Info
+	if torn {
+		level = s.cfg.Log.Warn
+	}
+	level("store recovered", "clean", clean, "from", from, "physical", end.Physical, "records", end.Records,
+		"end", end.Reason, "took", time.Since(began))
+	return nil
+}
+
+// scanStart returns where the log is read from: the last record that the checkpoint vouches for; if it names none
+// that is there, the start of the last file whose first record is old enough; else the first file.
+func (s *Store) scanStart() int64 {
+	if at := s.check.logicsPhysical; at > 0 {
+		if _, ok := s.log.Check(at); ok {
+			return at
+		}
+	}
+	starts := s.log.Starts()
+	for i := len(starts) - 1; i >= 0; i-- {
+		r, ok := s.log.Check(starts[i])
+		if !ok {
+			continue
+		}
+		if at := s.check.logicsPhysical; (at > 0 && r.Physical <= at) || (at <= 0 && r.StoreMs <= s.check.logicsMs) {
+			return starts[i]
+		}
+	}
+	return s.log.Min()
+}
+
+// loadQueues finds the queues on the disk. It returns the start of the last record that has a unit, -1 if none has,
+// and the end of that record.
+func (s *Store) loadQueues(limit int64) (last, end int64, err error) {
+	last = -1
+	err = s.queues.Load(limit, func(q *consumequeue.Queue) error {
+		u, ok, err := s.queues.Last(q)
+		if err != nil {
+			return err
+		}
+		if ok && u.Physical > last {
+			last, end = u.Physical, u.Physical+int64(u.Size)
+		}
+		s.insert(q)
+		return nil
+	})
+	return last, end, err
+}
+
+// build adds the unit of a record to its queue. Inner batches belong to queues of another kind.
+func (s *Store) build(r *message.Record, touched map[*consumequeue.Queue]bool) error {
+	if !r.HasQueue() || r.SysFlag&message.FlagInnerBatch != 0 || r.QueueID < 0 || len(r.Topic) == 0 {
+		return nil
+	}
+	q := s.Find(r.Topic, r.QueueID)
+	if q == nil {
+		q = s.Queue(string(r.Topic), r.QueueID)
+	}
+	ok, err := s.queues.Build(q, r.QueueOffset, consumequeue.Unit{Physical: r.Physical, Size: r.Size, Tag: s.cfg.Tag(r)})
+	if err != nil {
+		return err
+	}
+	if !ok {
+		s.cfg.Log.Error("record left out of its queue: too many offsets are missing before it",
+			"topic", q.Topic(), "queue", q.ID(), "offset", r.QueueOffset, "physical", r.Physical)
+	}
+	touched[q] = true
+	return nil
+}
+
+func (s *Store) writeBuilt(touched map[*consumequeue.Queue]bool) error {
+	for q := range touched {
+		for {
+			more, err := s.queues.Flush(q)
+			if err != nil {
+				return err
+			}
+			if !more {
+				break
+			}
+		}
+		s.warm[q] = true
+		delete(touched, q)
+	}
+	return nil
+}
+
+// trimQueues takes off units of records that are gone: behind the end of the log, if there are such, and before its
+// start.
+func (s *Store) trimQueues(behind bool, end int64) error {
+	for _, qs := range s.table {
+		for _, q := range qs {
+			if behind {
+				if err := s.queues.Cut(q, end); err != nil {
+					return err
+				}
+			}
+			if err := s.queues.Trim(q, s.log.Min()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,214 @@
+package store
+
+import (
+	"context"
+	"runtime/pprof"
+	"sync"
+	"time"
+
+	"rocketd/internal/vfs"
+	"rocketd/store/consumequeue"
+)
+
+// How often the queues are written, and after what the checkpoint moves on: what lies behind it is read again after
+// a crash.
+const (
+	writeInterval = time.Second
+	syncInterval  = 10 * time.Second
+	syncBytes     = 64 << 20 // of the log
+	quietRounds   = 60       // writeIntervals without a new unit until a queue's memory is let go
+)
+
+// Run brings to the disk what is appended, prepares the next file of the log, writes the queues and the checkpoint,
+// until ctx ends. A disk error does not end it: it fences the store (Writable tells), readers go on, and Run returns
+// the error in the end. Close does the rest.
+func (s *Store) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	loops := map[string]func(context.Context){
+		"store flusher":      s.flushLoop,
+		"store preallocator": s.fileLoop,
+		"store queue writer": s.queueLoop,
+	}
+	for name, loop := range loops {
+		wg.Go(func() { pprof.Do(ctx, pprof.Labels("loop", name), loop) })
+	}
+	wg.Wait()
+	return s.log.Fenced()
+}
+
+// flushLoop syncs the log: with SyncFlush whenever something is new, one time after the other while more comes;
+// otherwise by the clock, and has the system write evenly between.
+func (s *Store) flushLoop(ctx context.Context) {
+	tick := make(<-chan time.Time)
+	if !s.cfg.SyncFlush {
+		t := time.NewTicker(s.cfg.FlushInterval)
+		defer t.Stop()
+		tick = t.C
+	}
+	written := s.log.Max()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.logDue:
+			if s.cfg.SyncFlush {
+				for s.log.Flushed() < s.log.Max() && s.flush() == nil {
+				}
+				continue
+			}
+			end := s.log.Max()
+			s.log.Writeback(written, end)
+			written = end
+		case <-tick:
+			if s.log.Flushed() < s.log.Max() {
+				_ = s.flush()
+			}
+		}
+	}
+}
+
+// flush syncs the log once and rings the bell. The first failure fences the log and is logged; Run and Writable
+// report it.
+func (s *Store) flush() error {
+	ms, fenced := s.lastMs.Load(), s.log.Fenced() != nil
+	end, err := s.log.Sync()
+	if err == nil {
+		s.physicMs.Store(ms)
+	} else if !fenced {
+		s.cfg.Log.Error("store is read-only from now on", "physical", end, "err", err)
+	}
+	if s.cfg.SyncFlush && s.cfg.Flushed != nil {
+		s.cfg.Flushed(end)
+	}
+	return err
+}
+
+// fileLoop creates the next file of the log before it is needed.
+func (s *Store) fileLoop(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.fileDue:
+			if err := s.log.Prepare(); err != nil {
+				s.cfg.Log.Warn("cannot prepare the next commit log file", "err", err)
+			}
+		}
+	}
+}
+
+// queueLoop writes units that wait, and now and then syncs them and moves the checkpoint.
+func (s *Store) queueLoop(ctx context.Context) {
+	t := time.NewTicker(writeInterval)
+	defer t.Stop()
+	last := time.Now()
+	for {
+		byClock := false
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.queuesDue:
+		case <-t.C:
+			byClock = true
+		}
+		if err := s.queueRound(byClock, time.Since(last) >= syncInterval); err != nil {
+			s.cfg.Log.Error("cannot write consume queues", "err", err)
+		} else if time.Since(last) >= syncInterval {
+			last = time.Now()
+		}
+	}
+}
+
+// queueRound is one beat of the queue loop.
+func (s *Store) queueRound(byClock, syncDue bool) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if err := s.writeQueues(); err != nil {
+		return s.queuesFailed(err)
+	}
+	if !byClock {
+		return nil
+	}
+	for q := range s.warm {
+		if s.queues.Quiet(q, quietRounds) {
+			delete(s.warm, q)
+		}
+	}
+	if syncDue || s.log.Max()-s.synced >= syncBytes {
+		if err := s.syncAll(); err != nil {
+			return s.queuesFailed(err)
+		}
+		return nil
+	}
+	if ms := s.physicMs.Load(); ms != s.check.physicMs {
+		s.check.physicMs = ms
+		return s.check.write(s.cfg.FS, s.path("checkpoint"))
+	}
+	return nil
+}
+
+// queuesFailed stops appends: units in memory would grow without end.
+func (s *Store) queuesFailed(err error) error {
+	if vfs.IsFull(err) {
+		s.full.Store(true)
+		return err
+	}
+	return s.log.Fence(err)
+}
+
+// writeQueues writes the units that wait. What failed stays to be written. s.writing is held.
+func (s *Store) writeQueues() error {
+	s.mu.Lock()
+	todo := s.dirty
+	s.dirty = nil
+	s.mu.Unlock()
+	var again []*consumequeue.Queue
+	var failed error
+	for i, q := range todo {
+		more, err := s.queues.Flush(q)
+		if err != nil {
+			failed = err
+			again = append(again, todo[i:]...)
+			break
+		}
+		if more {
+			again = append(again, q)
+		}
+		s.warm[q] = true
+	}
+	if len(again) > 0 {
+		s.mu.Lock()
+		s.dirty = append(s.dirty, again...)
+		s.mu.Unlock()
+	}
+	return failed
+}
+
+// syncAll brings log and queues to the disk and then says so in the checkpoint. s.writing is held.
+func (s *Store) syncAll() error {
+	s.mu.Lock()
+	last, ms, end := s.last.Load(), s.lastMs.Load(), s.log.Max()
+	s.mu.Unlock()
+	if end == s.synced && s.physicMs.Load() == s.check.physicMs {
+		return nil
+	}
+	// Units up to last are in a tail or in a file: write again what came since writeQueues.
+	if err := s.writeQueues(); err != nil {
+		return err
+	}
+	if err := s.queues.Sync(); err != nil {
+		return err
+	}
+	if err := s.flush(); err != nil {
+		return err
+	}
+	s.check.physicMs = s.physicMs.Load()
+	if last >= 0 {
+		s.check.logicsMs, s.check.logicsPhysical = ms, last
+	}
+	if err := s.check.write(s.cfg.FS, s.path("checkpoint")); err != nil {
+		return err
+	}
+	s.synced = end
+	return nil
+}
