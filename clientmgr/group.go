@@ -1,0 +1,96 @@
+package clientmgr
+
+import (
+	"slices"
+
+	"rocketd/filter"
+)
+
+// Broadcasting is the message model in which every member gets every message. Source: Java MessageModel.
+const Broadcasting = "BROADCASTING"
+
+// Group is what a consumer group has told in heartbeats. The last heartbeat of any member wins. It is immutable; a
+// change makes a new one. Source: Java ConsumerGroupInfo.
+type Group struct {
+	Name  string
+	Type  string // CONSUME_PASSIVELY, CONSUME_ACTIVELY, CONSUME_POP
+	Model string // CLUSTERING, BROADCASTING
+	From  string // CONSUME_FROM_LAST_OFFSET …
+
+	topics map[string]*subscribed
+}
+
+type subscribed struct {
+	data SubscriptionData
+	tags *filter.Tags
+}
+
+// Subscription is what a pull has to know about a group and a topic.
+type Subscription struct {
+	Version   int64        // when the client subscribed, ms
+	Tags      *filter.Tags // nil when the expression is of another type
+	Broadcast bool         // the group's model
+}
+
+// Subscription returns what the group has subscribed of a topic, and whether it has.
+func (g *Group) Subscription(topic []byte) (Subscription, bool) {
+	s := Subscription{Broadcast: g.Model == Broadcasting}
+	t, ok := g.topics[string(topic)]
+	if ok {
+		s.Version, s.Tags = t.data.SubVersion, t.tags
+	}
+	return s, ok
+}
+
+// Topics returns the subscribed topics in alphabetical order.
+func (g *Group) Topics() []string {
+	names := make([]string, 0, len(g.topics))
+	for name := range g.topics {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Data returns a subscription as the client sent it, or nil. It must not be changed.
+func (g *Group) Data(topic string) *SubscriptionData {
+	if t := g.topics[topic]; t != nil {
+		return &t.data
+	}
+	return nil
+}
+
+// subscribe returns the topics of g after a heartbeat with the given subscriptions: new ones are added, those with
+// a newer version replace, absent ones go. differs tells that anything is other than before, changed that the set
+// of topics is.
+func (g *Group) subscribe(subs []SubscriptionData) (topics map[string]*subscribed, differs, changed bool) {
+	topics = make(map[string]*subscribed, len(subs))
+	for _, data := range subs {
+		old, had := g.topics[data.Topic]
+		if twice := topics[data.Topic]; twice != nil {
+			old = twice
+		}
+		switch {
+		case old != nil && data.SubVersion <= old.data.SubVersion:
+			topics[data.Topic] = old
+		default:
+			topics[data.Topic] = &subscribed{data, compile(&data)}
+			differs = true
+			changed = changed || !had
+		}
+	}
+	if len(topics) != len(g.topics) { // with no new topic, the old ones can only have become fewer
+		changed = true
+	}
+	return topics, differs || changed, changed
+}
+
+func compile(data *SubscriptionData) *filter.Tags {
+	switch {
+	case data.ClassFilterMode:
+		return filter.All()
+	case filter.IsTag(data.ExpressionType):
+		return filter.FromCodes(data.SubString, data.CodeSet)
+	}
+	return nil
+}
