@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"sync"
 
 	"rocketd/message"
 	"rocketd/store/commitlog"
@@ -71,9 +72,13 @@ func (s *Store) Get(q *consumequeue.Queue, r Read, dst []byte) ([]byte, ReadResu
 	case r.From > res.Max:
 		res.Status, res.Next = OffsetOverflowBadly, res.Max
 	default:
-		g := get{store: s, r: r, res: res, dst: dst, from: len(dst), runAt: -1, min: s.log.Min(), end: s.log.Max(), visible: s.Visible()}
+		g := gets.Get().(*get)
+		g.store, g.r, g.res, g.dst, g.runAt, g.runMsgs, g.removed = s, r, res, dst, -1, 0, false
+		g.min, g.end, g.visible = s.log.Min(), s.log.Max(), s.Visible()
 		g.queue(q)
-		return g.dst, g.res
+		dst, res = g.dst, g.res
+		g.store, g.r, g.dst = nil, Read{}, nil
+		gets.Put(g)
 	}
 	return dst, res
 }
@@ -84,7 +89,6 @@ type get struct {
 	r       Read
 	res     ReadResult
 	dst     []byte
-	from    int   // length of dst before
 	runAt   int64 // start of the run not yet copied, -1: none
 	runEnd  int64
 	runMsgs int
@@ -92,10 +96,14 @@ type get struct {
 	end     int64
 	visible int64
 	removed bool // met a record that is gone
+	units   [64 * consumequeue.UnitSize]byte
 }
 
+// gets has gets to use again: their units would otherwise be allocated for each.
+var gets = sync.Pool{New: func() any { return new(get) }}
+
 func (g *get) queue(q *consumequeue.Queue) {
-	var buf [64 * consumequeue.UnitSize]byte
+	buf := g.units[:]
 	limit := max(scanUnits, int(g.r.Max))
 	for limit > 0 && g.res.Next < g.res.Max {
 		want := min(limit, int(g.res.Max-g.res.Next), len(buf)/consumequeue.UnitSize)
