@@ -1,0 +1,373 @@
+package bench
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"rocketd/message"
+	"rocketd/protocol"
+)
+
+// A testBroker keeps messages in memory and misbehaves on demand.
+type testBroker struct {
+	net.Listener
+	wg sync.WaitGroup
+
+	mu     sync.Mutex
+	queues map[int64][][]byte // records
+	waits  map[int64][]func() // held pulls
+	conns  []net.Conn
+
+	// answerSend may change the code and offset of an answer, or hold it back.
+	answerSend func(n int, code int32, offset int64) (int32, int64, bool)
+	// deliver may drop or double a record.
+	deliver func(n int, records [][]byte) [][]byte
+	sends   int
+	pulls   int
+}
+
+func startBroker(t *testing.T) *testBroker {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &testBroker{Listener: l, queues: map[int64][][]byte{}, waits: map[int64][]func(){}}
+	b.wg.Go(func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b.mu.Lock()
+			b.conns = append(b.conns, nc)
+			b.mu.Unlock()
+			b.wg.Go(func() { b.serve(nc) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		b.mu.Lock()
+		for _, nc := range b.conns {
+			_ = nc.Close()
+		}
+		b.mu.Unlock()
+		b.wg.Wait()
+	})
+	return b
+}
+
+func (b *testBroker) serve(nc net.Conn) {
+	var write sync.Mutex
+	answer := func(form protocol.Form, code, opaque int32, fill func(w *protocol.FrameWriter)) {
+		w := protocol.NewFrame(nil, form, code, opaque, 1, "")
+		fill(&w)
+		frame := w.Finish()
+		write.Lock()
+		defer write.Unlock()
+		_, _ = nc.Write(frame)
+	}
+	for {
+		var size [4]byte
+		if _, err := io.ReadFull(nc, size[:]); err != nil {
+			return
+		}
+		frame := make([]byte, binary.BigEndian.Uint32(size[:]))
+		if _, err := io.ReadFull(nc, frame); err != nil {
+			return
+		}
+		var c protocol.Command
+		if err := c.Decode(frame); err != nil {
+			return
+		}
+		b.mu.Lock()
+		switch c.Code {
+		case protocol.SendMessageV2, protocol.SendBatchMessage:
+			b.send(&c, answer)
+		case protocol.PullMessage:
+			b.pull(&c, answer)
+		}
+		b.mu.Unlock()
+	}
+}
+
+func (b *testBroker) send(c *protocol.Command, answer func(protocol.Form, int32, int32, func(*protocol.FrameWriter))) {
+	value, _ := c.Get("e")
+	queue, _ := digits(value)
+	first := int64(len(b.queues[queue]))
+	store := func(_ int32, body, props []byte) error {
+		host := netip.MustParseAddrPort("127.0.0.1:10911")
+		rec := message.AppendRecord(nil, &message.Draft{Topic: []byte("T"), QueueID: int32(queue), Body: body, Properties: props, BornHost: host, StoreHost: host})
+		message.Patch(rec, int64(len(b.queues[queue])), 0, 1)
+		b.queues[queue] = append(b.queues[queue], rec)
+		return nil
+	}
+	if c.Code == protocol.SendBatchMessage {
+		_ = message.EachInBatch(c.Body, store)
+	} else {
+		props, _ := c.Get("i")
+		_ = store(0, c.Body, props)
+	}
+	code, offset, ok := int32(0), first, true
+	if b.sends++; b.answerSend != nil {
+		code, offset, ok = b.answerSend(b.sends, code, offset)
+	}
+	if ok {
+		answer(c.Form, code, c.Opaque, func(w *protocol.FrameWriter) { w.Int("queueOffset", offset) })
+	}
+	for _, wake := range b.waits[queue] {
+		wake()
+	}
+	delete(b.waits, queue)
+}
+
+func (b *testBroker) pull(c *protocol.Command, answer func(protocol.Form, int32, int32, func(*protocol.FrameWriter))) {
+	number := func(key string) int64 {
+		v, _ := c.Get(key)
+		n, _ := digits(v)
+		return n
+	}
+	queue, from, limit, flags := number("queueId"), number("queueOffset"), number("maxMsgNums"), number("sysFlag")
+	form, opaque := c.Form, c.Opaque
+	try := func() bool {
+		all := b.queues[queue]
+		if from >= int64(len(all)) {
+			return false
+		}
+		some := all[from:min(from+limit, int64(len(all)))]
+		next := from + int64(len(some))
+		if b.pulls++; b.deliver != nil {
+			some = b.deliver(b.pulls, some)
+		}
+		answer(form, 0, opaque, func(w *protocol.FrameWriter) {
+			w.Int("nextBeginOffset", next)
+			w.Body()
+			for _, rec := range some {
+				w.Append(rec)
+			}
+		})
+		return true
+	}
+	if try() {
+		return
+	}
+	if flags&pullSuspend == 0 {
+		answer(form, protocol.PullNotFound, opaque, func(w *protocol.FrameWriter) { w.Int("nextBeginOffset", from) })
+		return
+	}
+	b.waits[queue] = append(b.waits[queue], func() { try() })
+}
+
+func testConfig(addr string) Config {
+	return Config{
+		Addr: addr, Topic: "T", Queues: 2, Conns: 3, InFlight: 4, Size: 64, Batch: 1, Form: protocol.Binary,
+		Count: 500, Timeout: 300 * time.Millisecond, Group: "G", Groups: 1, Max: 32,
+	}
+}
+
+// Every message is acknowledged and received, in both forms, one by one and in batches, and the books balance.
+func TestSendPull_Healthy(t *testing.T) {
+	for name, change := range map[string]func(*Config){
+		"binary":    func(*Config) {},
+		"json":      func(c *Config) { c.Form = protocol.JSON },
+		"batch":     func(c *Config) { c.Batch = 5 },
+		"tag":       func(c *Config) { c.Tag = "A" },
+		"large":     func(c *Config) { c.Size = 200_000; c.Count = 40 },
+		"open loop": func(c *Config) { c.Rate = 20000 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := startBroker(t)
+			cfg := testConfig(b.Addr().String())
+			change(&cfg)
+			res, err := Send(context.Background(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !res.OK() || res.Messages != cfg.Count || res.Check.Acknowledged != cfg.Count || res.PerSec <= 0 {
+				t.Errorf("send: %+v", res)
+			}
+			cfg.Verify, cfg.Duration, cfg.Count = true, 10*time.Second, 0
+			res, err = Pull(context.Background(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.mu.Lock()
+			stored := int64(len(b.queues[0]) + len(b.queues[1]))
+			b.mu.Unlock()
+			if !res.OK() || res.Check.Received != stored || res.Messages != stored {
+				t.Errorf("pull: %+v, want %d messages", res, stored)
+			}
+		})
+	}
+}
+
+// What is lost, doubled, refused or never answered shows in the result.
+func TestSend_Check(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer func(n int, code int32, offset int64) (int32, int64, bool)
+		want   Check
+		failed int64
+	}{
+		"silence": {func(n int, code int32, offset int64) (int32, int64, bool) { return code, offset, n != 100 },
+			Check{Acknowledged: 99, Unanswered: 1, Missing: 1}, 0},
+		"double offset": {func(n int, code int32, offset int64) (int32, int64, bool) { return code, offset - int64(n/100%2), true },
+			Check{}, 0},
+		"refusal": {func(n int, code int32, offset int64) (int32, int64, bool) {
+			if n == 50 {
+				code = 2
+			}
+			return code, offset, true
+		}, Check{}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := startBroker(t)
+			b.answerSend = c.answer
+			cfg := testConfig(b.Addr().String())
+			cfg.Queues, cfg.Conns, cfg.Count = 1, 1, 100
+			res, err := Send(context.Background(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res.OK() {
+				t.Errorf("the result is said to be good: %+v", res)
+			}
+			if c.want != (Check{}) && res.Check != c.want {
+				t.Errorf("check is %+v, want %+v", res.Check, c.want)
+			}
+			if res.Failures["2"] != c.failed {
+				t.Errorf("failures are %v, want %d with code 2", res.Failures, c.failed)
+			}
+			if name == "double offset" && res.Check.Duplicates == 0 {
+				t.Errorf("check is %+v, want duplicates", res.Check)
+			}
+		})
+	}
+}
+
+// A broker that refuses everything ends the run with its own words.
+func TestSend_Refused(t *testing.T) {
+	b := startBroker(t)
+	b.answerSend = func(_ int, _ int32, offset int64) (int32, int64, bool) { return protocol.TopicNotExist, offset, true }
+	_, err := Send(context.Background(), testConfig(b.Addr().String()))
+	if err == nil || !strings.Contains(err.Error(), "code 17") {
+		t.Errorf("error is %v, want one with code 17", err)
+	}
+}
+
+// A message that two groups receive is measured twice, and one that is dropped, doubled or late is noticed.
+func TestE2E_Check(t *testing.T) {
+	for name, c := range map[string]struct {
+		deliver func(n int, recs [][]byte) [][]byte
+		ok      bool
+		bad     func(Check) bool
+	}{
+		"healthy": {nil, true, func(c Check) bool { return c.Acknowledged != 500 || c.Received != 1000 }},
+		"dropped": {func(n int, recs [][]byte) [][]byte {
+			if n == 7 {
+				recs = recs[1:]
+			}
+			return recs
+		}, false, func(c Check) bool { return c.Missing == 0 }},
+		"doubled": {func(n int, recs [][]byte) [][]byte {
+			if n == 7 {
+				recs = append([][]byte{recs[0]}, recs...)
+			}
+			return recs
+		}, false, func(c Check) bool { return c.Duplicates == 0 }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := startBroker(t)
+			b.deliver = c.deliver
+			cfg := testConfig(b.Addr().String())
+			cfg.Groups, cfg.Rate = 2, 10000
+			res, err := E2E(context.Background(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res.OK() != c.ok || c.bad(res.Check) {
+				t.Errorf("result is %+v", res)
+			}
+		})
+	}
+}
+
+// A pull sees a hole between two records and a body that does not fit its checksum.
+func TestPull_Check(t *testing.T) {
+	b := startBroker(t)
+	cfg := testConfig(b.Addr().String())
+	if _, err := Send(context.Background(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	b.mu.Lock()
+	b.queues[0][9][100] ^= 1
+	b.deliver = func(_ int, recs [][]byte) [][]byte {
+		if len(recs) > 20 {
+			return append(recs[:15:15], recs[16:]...)
+		}
+		return recs
+	}
+	b.mu.Unlock()
+	cfg.Verify, cfg.Duration, cfg.Count = true, 5*time.Second, 0
+	res, err := Pull(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.OK() || res.Check.Damaged != 1 || res.Check.Missing == 0 {
+		t.Errorf("check is %+v, want one damaged and some missing", res.Check)
+	}
+}
+
+// The floor answers in both forms and counts offsets by queue, so that the generator's books balance against it.
+func TestEcho(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- Echo(ctx, l) }()
+	for _, form := range []protocol.Form{protocol.JSON, protocol.Binary} {
+		for _, batch := range []int{1, 10} {
+			cfg := testConfig(l.Addr().String())
+			cfg.Form, cfg.Batch = form, batch
+			res, err := Send(context.Background(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !res.OK() || res.Check.Acknowledged != cfg.Count {
+				t.Errorf("form %d, batches of %d: %+v", form, batch, res)
+			}
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// A configuration that makes no sense is refused with the flag's name.
+func TestConfig_Validate(t *testing.T) {
+	good := testConfig("127.0.0.1:1")
+	if err := good.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for want, change := range map[string]func(*Config){
+		"--queues": func(c *Config) { c.Queues = 0 }, "--conns": func(c *Config) { c.Conns = -1 },
+		"--size": func(c *Config) { c.Size = 5 << 20 }, "--max": func(c *Config) { c.Max = 0 },
+		"--duration": func(c *Config) { c.Count = 0 }, "no broker": func(c *Config) { c.Addr = "" },
+		"--timeout": func(c *Config) { c.Timeout = 0 }, "negative": func(c *Config) { c.Rate = -1 },
+	} {
+		cfg := good
+		change(&cfg)
+		if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error is %v, want one with %q", err, want)
+		}
+	}
+}

@@ -1,0 +1,119 @@
+package bench
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+
+	"rocketd/message"
+)
+
+// E2E sends and reads at the same time, and measures how long a message takes from the moment it should have left to
+// the consumer's hands, through pulls that the broker holds back until there is something. Every message is
+// accounted for by its identity: a group has received it once, or it is missing.
+func E2E(ctx context.Context, cfg Config) (*Result, error) {
+	if cfg.Size < idSize {
+		return nil, errors.New("e2e needs a --size of at least 24 bytes, for the identity of a message")
+	}
+	r, err := newRun(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	s, err := newSending(r)
+	if err != nil {
+		return nil, err
+	}
+	s.acknowledged = func(*sendFrame, int64, int64) {}
+	from := make([]int64, cfg.Queues)
+	for q := range from {
+		from[q] = s.acked[q].first
+	}
+	x := &exchange{sending: s}
+	x.pulling = &pulling{run: r, hold: true, received: x.received}
+	for range cfg.Groups {
+		g := &inbox{}
+		for range cfg.Conns {
+			g.seen = append(g.seen, newSheet(0))
+			g.last = append(g.last, make([]int64, cfg.Queues))
+		}
+		x.groups = append(x.groups, g)
+	}
+	if err := x.pulling.connect(cfg.Groups, from); err != nil {
+		return nil, err
+	}
+	r.drained = x.drained
+	if err := r.drive(); err != nil {
+		return nil, err
+	}
+	res := r.result("e2e")
+	res.Check = x.pulling.check
+	s.report(res)
+	for _, g := range x.groups {
+		for _, seen := range g.seen {
+			res.Check.Duplicates += seen.twice
+		}
+	}
+	res.Check.Missing += max(x.wanted()-x.got, 0)
+	return res, nil
+}
+
+// exchange is what both sides of a run share.
+type exchange struct {
+	*sending
+	pulling *pulling
+	groups  []*inbox
+	got     int64 // messages of this run, each counted once a group
+}
+
+// inbox is what one group has received.
+type inbox struct {
+	seen []*sheet  // sequences, by producer
+	last [][]int64 // sequence + 1 of the newest message, by producer and queue
+}
+
+// wanted is how many messages the groups should have received by now.
+func (x *exchange) wanted() (n int64) {
+	for _, q := range x.acked {
+		n += q.seen
+	}
+	return n * int64(len(x.groups))
+}
+
+func (x *exchange) drained() bool { return x.got >= x.wanted() }
+
+func (x *exchange) received(rec *message.Record, c *cursor, now int64) {
+	b := rec.Body
+	if len(b) < idSize || binary.BigEndian.Uint64(b) != x.id {
+		return // of somebody else
+	}
+	producer := int(binary.BigEndian.Uint32(b[8:]))
+	sequence := int64(binary.BigEndian.Uint32(b[12:]))
+	intended := int64(binary.BigEndian.Uint64(b[16:]))
+	g := x.groups[c.group]
+	if producer == probe {
+		return
+	}
+	if producer >= len(g.seen) {
+		x.pulling.check.Damaged++
+		return
+	}
+	before := g.seen[producer].seen
+	g.seen[producer].mark(sequence)
+	x.got += g.seen[producer].seen - before
+	if last := &g.last[producer][c.queue]; sequence < *last {
+		x.pulling.check.OutOfOrder++
+	} else {
+		*last = sequence + 1
+	}
+	x.progress = now
+	x.record(intended, now)
+	if x.counting {
+		x.messages++
+		x.bytes += int64(len(b))
+	}
+}
+
+// checksum is that of a record's body. Source: Java UtilAll.crc32.
+func checksum(body []byte) int32 { return int32(crc32.ChecksumIEEE(body) & 0x7FFFFFFF) }

@@ -1,0 +1,239 @@
+package bench
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"rocketd/protocol"
+)
+
+// Opaques of the generator start here, so that each is a number of ten digits and can be patched into a JSON header.
+const firstOpaque = 1_000_000_000
+
+// sendFrame is a whole send request that is copied and patched for each message, so that a message costs the
+// generator a copy and no encoding. The header is the one that Java's producer writes: all fields of the short form,
+// properties UNIQ_KEY and WAIT.
+//
+// A body of at least idSize bytes begins with the message's identity; it is what the consuming side checks:
+//
+//	 0  run       uint64  a number of this run
+//	 8  producer  uint32  the connection
+//	12  sequence  uint32  the connection's messages, from 0
+//	16  intended  int64   when it should have left, ns of the generator's clock
+type sendFrame struct {
+	bytes             []byte
+	run               uint64
+	form              protocol.Form
+	opaque, key, body int // places in bytes
+	messages          int // more than one: a client batch; body is then the first message's
+	size              int // of a message's body, bytes
+	bodyStep          int // from one message of a batch to the next
+}
+
+const (
+	idSize    = 24
+	keyPrefix = "AC1100010001" // then 4 digits of the run and 16 of producer and sequence
+)
+
+// newSendFrame builds the request for one queue.
+func newSendFrame(cfg *Config, run uint64, queue int) *sendFrame {
+	const opaque = firstOpaque
+	props := "UNIQ_KEY\x01" + keyPrefix + fmt.Sprintf("%04X%016X", uint16(run>>20), 0) + "\x02WAIT\x01true\x02"
+	if cfg.Tag != "" {
+		props += "TAGS\x01" + cfg.Tag + "\x02"
+	}
+	size, batch, form := cfg.Size, cfg.Batch, cfg.Form
+	text := make([]byte, size)
+	for i := range text {
+		text[i] = byte('a' + i*7%26)
+	}
+	body, code, headerProps := text, int32(protocol.SendMessageV2), props
+	f := &sendFrame{run: run, form: form, messages: batch, size: size}
+	if batch > 1 {
+		var one []byte
+		one = binary.BigEndian.AppendUint32(one, uint32(4*5+size+2+len(props)))
+		one = append(one, make([]byte, 12)...) // magic, checksum, flag
+		one = binary.BigEndian.AppendUint32(one, uint32(size))
+		one = append(one, text...)
+		one = binary.BigEndian.AppendUint16(one, uint16(len(props)))
+		one = append(one, props...)
+		body, code, headerProps = bytes.Repeat(one, batch), protocol.SendBatchMessage, "WAIT\x01true\x02"
+		f.bodyStep = len(one)
+	}
+
+	w := protocol.NewFrame(nil, form, code, opaque, 0, "")
+	w.Str("a", "rocketd_bench")
+	w.Str("b", cfg.Topic)
+	w.Str("c", "TBW102")
+	w.Int("d", int64(cfg.Queues))
+	w.Int("e", int64(queue))
+	w.Int("f", 0)
+	w.Int("g", time.Now().UnixMilli())
+	w.Int("h", 0)
+	w.Str("i", headerProps)
+	w.Int("j", 0)
+	w.Bool("k", false)
+	w.Bool("m", batch > 1)
+	w.Body()
+	w.Append(body)
+	f.bytes = w.Finish()
+
+	if form == protocol.Binary {
+		f.opaque = 8 + 5
+	} else {
+		f.opaque = bytes.Index(f.bytes, []byte(`"opaque":`)) + len(`"opaque":`)
+	}
+	f.body = len(f.bytes) - len(body)
+	f.key = bytes.Index(f.bytes, []byte(keyPrefix)) + len(keyPrefix) + 4
+	if batch > 1 {
+		f.body += 20
+	}
+	return f
+}
+
+// append appends the request with its own opaque, keys and identities. sequence counts messages.
+func (f *sendFrame) append(out []byte, slot int, producer, sequence uint32, intended int64) []byte {
+	at := len(out)
+	out = append(out, f.bytes...)
+	b := out[at:]
+	putOpaque(b[f.opaque:], f.form, int32(firstOpaque+slot))
+	for i := range f.messages {
+		step := i * f.bodyStep
+		putHex(b[f.key+step:], uint64(producer)<<32|uint64(sequence)+uint64(i))
+		if body := b[f.body+step:]; f.size >= idSize {
+			binary.BigEndian.PutUint64(body, f.run)
+			binary.BigEndian.PutUint32(body[8:], producer)
+			binary.BigEndian.PutUint32(body[12:], sequence+uint32(i))
+			binary.BigEndian.PutUint64(body[16:], uint64(intended))
+		}
+	}
+	return out
+}
+
+func putOpaque(b []byte, form protocol.Form, opaque int32) {
+	if form == protocol.Binary {
+		binary.BigEndian.PutUint32(b, uint32(opaque))
+		return
+	}
+	for i := 9; i >= 0; i-- {
+		b[i] = byte('0' + opaque%10)
+		opaque /= 10
+	}
+}
+
+func putHex(b []byte, v uint64) {
+	var raw [8]byte
+	binary.BigEndian.PutUint64(raw[:], v)
+	hex.Encode(b[:16], raw[:])
+}
+
+// response is what the generator needs of a response's header.
+type response struct {
+	opaque int32
+	code   int32
+	body   []byte
+	header []byte
+	form   protocol.Form
+}
+
+var errResponse = errors.New("the server sent something that is no RocketMQ response")
+
+// readResponse reads a frame without its length word. It looks only for what it needs; the fields of an answer that
+// is not a success are read with explain.
+func readResponse(frame []byte) (r response, err error) {
+	word := binary.BigEndian.Uint32(frame)
+	n := int(word & 0xFFFFFF)
+	if 4+n > len(frame) {
+		return r, errResponse
+	}
+	r.form, r.header, r.body = protocol.Form(word>>24), frame[4:4+n], frame[4+n:]
+	switch r.form {
+	case protocol.Binary:
+		if n < 21 {
+			return r, errResponse
+		}
+		r.code = int32(int16(binary.BigEndian.Uint16(r.header)))
+		r.opaque = int32(binary.BigEndian.Uint32(r.header[5:]))
+		return r, nil
+	case protocol.JSON:
+		code, ok1 := jsonNumber(r.header, `"code":`)
+		opaque, ok2 := jsonNumber(r.header, `"opaque":`)
+		if !ok1 || !ok2 {
+			return r, errResponse
+		}
+		r.code, r.opaque = int32(code), int32(opaque)
+		return r, nil
+	}
+	return r, errResponse
+}
+
+// number returns a numeric ext field of the response.
+func (r *response) number(key string) (int64, bool) {
+	if r.form == protocol.JSON {
+		var room [40]byte
+		quoted := append(append(append(room[:0], '"'), key...), `":"`...)
+		at := bytes.Index(r.header, quoted)
+		if at < 0 {
+			return 0, false
+		}
+		return digits(r.header[at+len(quoted):])
+	}
+	b := r.header[13:]
+	remark := int(binary.BigEndian.Uint32(b))
+	if remark < 0 || 8+remark > len(b) {
+		return 0, false
+	}
+	b = b[8+remark:]
+	for len(b) >= 6 {
+		k := int(binary.BigEndian.Uint16(b))
+		if 6+k > len(b) {
+			return 0, false
+		}
+		v := int(binary.BigEndian.Uint32(b[2+k:]))
+		if v < 0 || 6+k+v > len(b) {
+			return 0, false
+		}
+		if string(b[2:2+k]) == key {
+			return digits(b[6+k : 6+k+v])
+		}
+		b = b[6+k+v:]
+	}
+	return 0, false
+}
+
+// explain says what an answer with another code than 0 means.
+func explain(frame []byte) string {
+	var c protocol.Command
+	if err := c.Decode(bytes.Clone(frame)); err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("code %d: %s", c.Code, c.Remark)
+}
+
+func jsonNumber(header []byte, key string) (int64, bool) {
+	at := bytes.Index(header, []byte(key))
+	if at < 0 {
+		return 0, false
+	}
+	return digits(header[at+len(key):])
+}
+
+// digits reads the decimal number at the start of b.
+func digits(b []byte) (int64, bool) {
+	i, neg := 0, false
+	if len(b) > 0 && b[0] == '-' {
+		i, neg = 1, true
+	}
+	from, v := i, int64(0)
+	for ; i < len(b) && b[i]-'0' <= 9; i++ {
+		v = v*10 + int64(b[i]-'0')
+	}
+	if neg {
+		v = -v
+	}
+	return v, i > from && i-from < 19
+}
