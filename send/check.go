@@ -1,0 +1,144 @@
+package send
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"rocketd/message"
+	"rocketd/protocol"
+	"rocketd/topic"
+)
+
+// maxProperties is the longest property string a record can hold: its length is a signed int16.
+const maxProperties = 32767
+
+// seen is what one pass over a property string found. The slices alias it.
+type seen struct {
+	uniq, tags []byte
+	noWait     bool // WAIT=false: the producer does not wait for disk and slaves
+	cluster    bool // one of the properties that the broker adds is there already
+	popCk      bool // a client may not send a POP handle
+	keys       bool
+	delayed    string // the property that makes it a delayed or timed message
+	half       bool
+}
+
+// look reads the properties that matter here in one pass, without allocation.
+func look(props []byte) (seen, *protocol.Error) {
+	var s seen
+	if len(props) > maxProperties {
+		return s, tooManyProperties(len(props))
+	}
+	message.EachProperty(props, func(name, value []byte) bool {
+		switch string(name) {
+		case message.PropUniqKey:
+			s.uniq = value
+		case message.PropTags:
+			s.tags = value
+		case message.PropKeys:
+			s.keys = true
+		case message.PropWaitStoreMsgOK:
+			s.noWait = bytes.EqualFold(value, []byte("false"))
+		case message.PropCluster, message.PropMsgRegion, message.PropTraceSwitch:
+			s.cluster = true
+		case message.PropPopCK:
+			s.popCk = true
+		case message.PropDelayTimeLevel:
+			if !bytes.Equal(value, []byte("0")) {
+				s.delayed = message.PropDelayTimeLevel
+			}
+		case message.PropTimerDelayMs:
+			s.delayed = message.PropTimerDelayMs
+		case message.PropTimerDelaySec:
+			s.delayed = message.PropTimerDelaySec
+		case message.PropTimerDeliverMs:
+			s.delayed = message.PropTimerDeliverMs
+		case message.PropTransactionPrepared:
+			s.half = bytes.EqualFold(value, []byte("true"))
+		}
+		return true
+	})
+	return s, nil
+}
+
+// unserved refuses the kinds of message that this broker cannot keep its promise for yet: to store one as a plain
+// message would deliver it too early, or before its transaction is decided.
+func unserved(s *seen, cfg *topic.Config) *protocol.Error {
+	switch {
+	case s.delayed != "":
+		return protocol.Errorf(protocol.RequestCodeNotSupported, "delayed messages are not served by this broker yet (property %s)", s.delayed)
+	case s.half:
+		return protocol.Errorf(protocol.RequestCodeNotSupported, "transactional messages are not served by this broker yet (property %s)", message.PropTransactionPrepared)
+	case cfg.Attributes["cleanup.policy"] == "COMPACTION" && !s.keys:
+		return protocol.Errorf(protocol.MessageIllegal, "Required message key is missing")
+	}
+	return nil
+}
+
+// properties appends the client's properties and those that the broker adds to dst.
+func (s *Service) properties(dst, props []byte, found *seen) []byte {
+	if found.cluster || found.popCk {
+		message.EachProperty(props, func(name, value []byte) bool {
+			switch string(name) {
+			case message.PropCluster, message.PropMsgRegion, message.PropTraceSwitch, message.PropPopCK:
+			default:
+				dst = message.AppendProperty(dst, string(name), value)
+			}
+			return true
+		})
+	} else {
+		dst = append(dst, props...)
+	}
+	if found.uniq == nil {
+		dst = message.AppendProperty(dst, message.PropUniqKey, s.cfg.NewID())
+	}
+	dst = message.AppendProperty(dst, message.PropCluster, []byte(s.cfg.Cluster))
+	return append(dst, s.added...)
+}
+
+// checkSize holds a message against the limits of a record. Source: storage.md 3.5, Java HookUtils.
+func (s *Service) checkSize(name, body, props []byte) *protocol.Error {
+	limit := s.cfg.MaxMessageSize()
+	switch {
+	case len(name) > topic.MaxLength && !topic.IsRetry(name), len(name) > topic.MaxRetryLength:
+		return protocol.Errorf(protocol.MessageIllegal, "message topic length too long %d", len(name))
+	case len(body) == 0:
+		return protocol.Errorf(protocol.MessageIllegal, "the message has no body")
+	case len(body) > limit:
+		return tooLong(len(body), limit)
+	case len(props) > maxProperties:
+		return tooManyProperties(len(props))
+	}
+	return nil
+}
+
+// describe prints a topic as Java's TopicConfig.toString does, which is part of a remark.
+func describe(c *topic.Config) string {
+	var attributes []string
+	for _, k := range slices.Sorted(maps.Keys(c.Attributes)) {
+		attributes = append(attributes, k+"="+c.Attributes[k])
+	}
+	return fmt.Sprintf("TopicConfig [topicName=%s, readQueueNums=%d, writeQueueNums=%d, perm=%s, topicFilterType=%s, topicSysFlag=%d, order=%t, attributes={%s}]",
+		c.Name, c.ReadQueueNums, c.WriteQueueNums, c.Perm, c.FilterType, c.SysFlag, c.Order, strings.Join(attributes, ", "))
+}
+
+func checkName(name []byte) *protocol.Error {
+	if len(name) > topic.MaxLength && !topic.IsRetry(name) {
+		return protocol.Errorf(protocol.MessageIllegal, "message topic length too long %d, at most %d bytes", len(name), topic.MaxLength)
+	}
+	if err := topic.CheckTopic(string(name)); err != nil {
+		return protocol.Errorf(protocol.InvalidParameter, "%v", err)
+	}
+	return nil
+}
+
+func tooLong(n, limit int) *protocol.Error {
+	return protocol.Errorf(protocol.MessageIllegal, "the message body has %d bytes, maxMessageSize is %d", n, limit)
+}
+
+func tooManyProperties(n int) *protocol.Error {
+	return protocol.Errorf(protocol.MessageIllegal, "the message properties have %d bytes, at most %d", n, maxProperties)
+}

@@ -1,0 +1,297 @@
+// Package send takes messages from producers: single, batch and one-way. It checks what Java checks, in Java's
+// order, stages the record and answers when put says that it is safe.
+package send
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/netip"
+
+	"rocketd/message"
+	"rocketd/protocol"
+	"rocketd/put"
+	"rocketd/store/consumequeue"
+	"rocketd/topic"
+)
+
+// Topics is what send needs of the topic table.
+type Topics interface {
+	Get(name []byte) *topic.Config
+	// Create makes a topic that a producer asked for, durable when it returns. It returns nil when there is no
+	// template to make it from. It may block.
+	Create(ctx context.Context, name, template string, queues int32) (*topic.Config, error)
+}
+
+// Groups is what send needs of the subscription-group table.
+type Groups interface {
+	Get(name []byte) *topic.GroupConfig
+}
+
+// Queues finds the consume queues of a topic.
+type Queues interface {
+	Find(topic []byte, id int32) *consumequeue.Queue
+	Queue(topic string, id int32) *consumequeue.Queue
+}
+
+// Config of a Service.
+type Config struct {
+	Topics Topics
+	Groups Groups
+	Queues Queues
+	// Offload hands a call to the pool; it comes back as a Redo in a turn of its peer.
+	Offload func(c *protocol.Call, run func(ctx context.Context, c *protocol.Call) error)
+
+	MaxMessageSize func() int            // bytes of a body, maxMessageSize
+	StoreHost      func() netip.AddrPort // brokerIP1:listenPort, part of each record and message ID
+	Cluster        string
+	Region         string
+	TraceOn        bool
+	Writable       func() bool   // brokerPermission has the write bit
+	NewID          func() []byte // a UNIQ_KEY for a message that came without
+	StartAt        int64         // startAcceptSendRequestTimeStamp, ms; 0 is at once
+}
+
+// Service serves SEND_MESSAGE, SEND_MESSAGE_V2 and SEND_BATCH_MESSAGE.
+type Service struct {
+	cfg    Config
+	added  []byte // properties that the broker adds to every single message, after CLUSTER
+	trace  string
+	single put.Answer
+}
+
+// New makes a service.
+func New(cfg Config) *Service {
+	s := &Service{cfg: cfg, trace: "false"}
+	if cfg.TraceOn {
+		s.trace = "true"
+	}
+	s.added = message.AppendProperty(s.added, message.PropMsgRegion, []byte(cfg.Region))
+	s.added = message.AppendProperty(s.added, message.PropTraceSwitch, []byte(s.trace))
+	s.single = s.answer
+	return s
+}
+
+// Send serves codes 10, 310 and 320. Fields: SendMessageRequestHeader, or its one-letter form V2. The answers
+// carry MSG_REGION and TRACE_ON, errors too. Source: Java SendMessageProcessor; the order of checks is Java's.
+func (s *Service) Send(c *protocol.Call) error {
+	var h protocol.SendMessageRequest
+	var err error
+	if c.Code == protocol.SendMessage {
+		err = h.Decode(c.Fields)
+	} else {
+		err = h.DecodeV2(c.Fields)
+	}
+	if err != nil {
+		return err
+	}
+	if e := s.take(c, &h); e != nil {
+		return s.refuse(c, e)
+	}
+	return nil
+}
+
+// take checks and stages; what it returns is answered.
+func (s *Service) take(c *protocol.Call, h *protocol.SendMessageRequest) *protocol.Error {
+	if s.cfg.StartAt > c.Turn.Now.UnixMilli() {
+		return protocol.Errorf(protocol.SystemError, "broker unable to service, until %d", s.cfg.StartAt)
+	}
+	cfg := s.cfg.Topics.Get(h.Topic)
+	if cfg == nil {
+		if e := checkName(h.Topic); e != nil {
+			return e
+		}
+		s.create(c, h)
+		return nil
+	}
+	if !s.cfg.Writable() && cfg.Order {
+		return protocol.Errorf(protocol.NoPermission, "the broker sending message is forbidden")
+	}
+	if !topic.MaySend(h.Topic) {
+		return protocol.Errorf(protocol.NoPermission, "Sending message to topic[%s] is forbidden.", h.Topic)
+	}
+	id := h.QueueID
+	if id >= max(cfg.ReadQueueNums, cfg.WriteQueueNums) {
+		return protocol.Errorf(protocol.InvalidParameter, "request queueId[%d] is illegal, %s Producer: %s",
+			id, describe(cfg), c.Peer.RemoteAddr())
+	}
+	if id < 0 {
+		id = rand.Int32N(max(cfg.WriteQueueNums, 1))
+	}
+	if group, ok := topic.GroupOfRetry(h.Topic); ok && s.cfg.Groups.Get(group) == nil {
+		return protocol.Errorf(protocol.SubscriptionGroupNotExist, "subscription group not exist, %s", group)
+	}
+	q := s.cfg.Queues.Find(h.Topic, id)
+	if q == nil {
+		q = s.cfg.Queues.Queue(string(h.Topic), id)
+	}
+	if h.Batch.V || c.Code == protocol.SendBatchMessage {
+		return s.stageBatch(c, h, q, cfg)
+	}
+	return s.stageOne(c, h, q, cfg)
+}
+
+func (s *Service) stageOne(c *protocol.Call, h *protocol.SendMessageRequest, q *consumequeue.Queue, cfg *topic.Config) *protocol.Error {
+	if e := s.checkSize(h.Topic, c.Body, h.Properties); e != nil {
+		return e
+	}
+	b := put.Of(c.Turn)
+	seen, e := look(h.Properties)
+	if e != nil {
+		return e
+	}
+	if e := unserved(&seen, cfg); e != nil {
+		return e
+	}
+	b.Scratch = s.properties(b.Scratch[:0], h.Properties, &seen)
+	if len(b.Scratch) > maxProperties {
+		return tooManyProperties(len(b.Scratch))
+	}
+	uniq := seen.uniq
+	if uniq == nil {
+		uniq, _ = message.Property(b.Scratch, message.PropUniqKey)
+	}
+	d := message.Draft{
+		Topic:          h.Topic,
+		Body:           c.Body,
+		Properties:     b.Scratch,
+		QueueID:        q.ID(),
+		Flag:           h.Flag,
+		SysFlag:        h.SysFlag,
+		BornMs:         h.BornTimestamp,
+		BornHost:       c.Peer.RemoteAddr(),
+		StoreHost:      s.cfg.StoreHost(),
+		ReconsumeTimes: h.ReconsumeTimes.V,
+	}
+	b.Stage(q, &d, message.TagsCode(seen.tags), !seen.noWait, uniq, c.Ticket(), s.single)
+	return nil
+}
+
+// stageBatch expands a client batch into records with adjoining offsets. Its inner messages keep just their own
+// properties. Source: storage.md 3.7.
+func (s *Service) stageBatch(c *protocol.Call, h *protocol.SendMessageRequest, q *consumequeue.Queue, cfg *topic.Config) *protocol.Error {
+	if len(h.Topic) > topic.MaxLength {
+		return protocol.Errorf(protocol.MessageIllegal, "message topic length too long %d", len(h.Topic))
+	}
+	if topic.IsRetry(h.Topic) {
+		return protocol.Errorf(protocol.MessageIllegal, "batch request does not support retry group %s", h.Topic)
+	}
+	if len(c.Body) > s.cfg.MaxMessageSize() {
+		return tooLong(len(c.Body), s.cfg.MaxMessageSize())
+	}
+	outer, e := look(h.Properties)
+	if e != nil {
+		return e
+	}
+	if e := unserved(&outer, cfg); e != nil {
+		return e
+	}
+	var drafts []message.Draft
+	var tags []int64
+	var bad *protocol.Error
+	err := message.EachInBatch(c.Body, func(flag int32, body, props []byte) error {
+		in, e := look(props)
+		if e == nil {
+			e = unserved(&in, cfg)
+		}
+		if e == nil {
+			e = s.checkSize(h.Topic, body, props)
+		}
+		if e != nil {
+			bad = e
+			return e
+		}
+		drafts = append(drafts, message.Draft{
+			Topic: h.Topic, Body: body, Properties: props, QueueID: q.ID(), Flag: flag, SysFlag: h.SysFlag,
+			BornMs: h.BornTimestamp, BornHost: c.Peer.RemoteAddr(), StoreHost: s.cfg.StoreHost(),
+			ReconsumeTimes: h.ReconsumeTimes.V,
+		})
+		tags = append(tags, message.TagsCode(in.tags))
+		return nil
+	})
+	switch {
+	case bad != nil:
+		return bad
+	case err != nil:
+		return protocol.Errorf(protocol.MessageIllegal, "the batch is malformed: %v", err)
+	case len(drafts) == 0:
+		return protocol.Errorf(protocol.MessageIllegal, "the batch holds no message")
+	}
+	put.Of(c.Turn).StageAll(q, drafts, tags, !outer.noWait, outer.uniq, c.Ticket(), s.single)
+	return nil
+}
+
+// create makes an unknown topic on the pool and sends the call through again. Source: Java
+// AbstractSendMessageProcessor.msgCheck, TopicConfigManager.createTopicInSendMessageMethod.
+func (s *Service) create(c *protocol.Call, h *protocol.SendMessageRequest) {
+	name, template, queues := string(h.Topic), string(h.DefaultTopic), h.DefaultTopicQueueNums
+	if topic.IsRetry(h.Topic) {
+		template, queues = "", 1
+	}
+	s.cfg.Offload(c, func(ctx context.Context, c *protocol.Call) error {
+		cfg, err := s.cfg.Topics.Create(ctx, name, template, queues)
+		if err != nil {
+			return err
+		}
+		if cfg == nil {
+			return s.refuse(c, protocol.Errorf(protocol.TopicNotExist, "topic[%s] not exist, apply first please! %s", name, protocol.FAQ))
+		}
+		c.Peer.Post(func(t *protocol.Turn) {
+			c.Turn = t
+			if err := s.Send(c); err != nil {
+				c.Fail(err)
+			}
+		})
+		return nil
+	})
+}
+
+// answer writes what became of a message. Statuses other than success still carry the header, since the message is
+// stored. Source: Java SendMessageProcessor.handlePutMessageResult.
+func (s *Service) answer(t *protocol.Turn, k protocol.Ticket, o *put.Outcome) {
+	if k.Oneway {
+		return
+	}
+	code, remark := int32(protocol.Success), ""
+	switch o.Status {
+	case put.FlushDiskTimeout:
+		code = protocol.FlushDiskTimeout
+	case put.Refused:
+		e := put.Refusal(o.Err)
+		s.fail(t, k, e)
+		return
+	}
+	w := k.Open(code, remark)
+	var ids [64]byte
+	host := s.cfg.StoreHost()
+	id := message.AppendOffsetID(ids[:0], host, o.Physical)
+	for _, physical := range o.More {
+		id = message.AppendOffsetID(append(id, ','), host, physical)
+	}
+	w.Bytes("msgId", id)
+	w.Int("queueId", int64(o.Queue.ID()))
+	w.Int("queueOffset", o.Offset)
+	if len(o.Uniq) > 0 {
+		w.Bytes("transactionId", o.Uniq)
+	}
+	w.Str("MSG_REGION", s.cfg.Region)
+	w.Str("TRACE_ON", s.trace)
+	w.Body()
+	w.Send(t)
+}
+
+// refuse answers an error with the two fields that every answer to a send carries.
+func (s *Service) refuse(c *protocol.Call, e *protocol.Error) error {
+	s.fail(c.Turn, c.Ticket(), e)
+	return nil
+}
+
+func (s *Service) fail(t *protocol.Turn, k protocol.Ticket, e *protocol.Error) {
+	if k.Oneway {
+		return
+	}
+	w := k.Open(e.Code, e.Remark)
+	w.Str("MSG_REGION", s.cfg.Region)
+	w.Str("TRACE_ON", s.trace)
+	w.Body()
+	w.Send(t)
+}
