@@ -1,0 +1,132 @@
+package remoting
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"rocketd/protocol"
+)
+
+// BenchmarkEcho is what a small request and its answer cost, headers included, generator and server together. The
+// generator is one thread with an epoll of its own and frames that are encoded before.
+func BenchmarkEcho(b *testing.B) {
+	for _, perConn := range []bool{false, true} {
+		for _, load := range []struct{ conns, inFlight int }{{1, 1}, {64, 1}, {16, 16}} {
+			b.Run(fmt.Sprintf("perConn=%v/%dx%d", perConn, load.conns, load.inFlight), func(b *testing.B) {
+				addr := serve(b, ServerConfig{PerConn: perConn, Loops: 1, NewHandler: funcs{serve: echoHeader}.handler()})
+				g := newGenerator(b, addr, load.conns, load.inFlight)
+				defer g.close()
+				g.run(b, 1000*load.conns) // warm up
+				b.ReportAllocs()
+				b.ResetTimer()
+				g.run(b, b.N)
+			})
+		}
+	}
+}
+
+// echoHeader answers as to a send, without a body.
+func echoHeader(c *protocol.Call) {
+	w := c.Ticket().Open(protocol.Success, "")
+	w.Str("msgId", "7F0000010000ABCD0000000000000042")
+	w.Int("queueId", 3)
+	w.Int("queueOffset", 1234567)
+	w.Send(c.Turn)
+}
+
+// generator keeps a number of requests in flight on each of its connections.
+type generator struct {
+	epfd   int
+	conns  map[int32]*[]byte // what a connection has got of its next answer
+	frame  []byte
+	frames []byte // inFlight frames
+	size   int
+	window int
+}
+
+func newGenerator(b *testing.B, addr string, conns, inFlight int) *generator {
+	req := protocol.Command{Code: protocol.SendMessageV2, Form: protocol.Binary, Body: make([]byte, 128)}
+	for _, f := range []string{"a=ProducerGroup", "b=BenchmarkTest", "c=TBW102", "d=4", "e=2", "f=0", "g=1700000000000", "h=0", "i=UNIQ_KEY\x017F000001000018B4AAC2000000000000\x02WAIT\x01true\x02", "j=0", "k=false", "m=false"} {
+		req.Set(f[:1], f[2:])
+	}
+	g := &generator{conns: make(map[int32]*[]byte), frame: req.Append(nil), window: inFlight}
+	for range inFlight {
+		g.frames = append(g.frames, g.frame...)
+	}
+	var err error
+	if g.epfd, err = unix.EpollCreate1(0); err != nil {
+		b.Fatal(err)
+	}
+	to := netip.MustParseAddrPort(addr)
+	for range conns {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+		if err == nil {
+			err = unix.Connect(fd, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()})
+		}
+		if err == nil {
+			err = unix.EpollCtl(g.epfd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)})
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+		g.conns[int32(fd)] = new([]byte)
+	}
+	return g
+}
+
+// run has n requests answered.
+func (g *generator) run(b *testing.B, n int) {
+	sent, got := 0, 0
+	send := func(fd int32, k int) {
+		if k = min(k, n-sent); k > 0 {
+			sent += k
+			if m, err := unix.Write(int(fd), g.frames[:k*len(g.frame)]); m != k*len(g.frame) {
+				b.Fatalf("wrote %d bytes of %d: %v", m, k*len(g.frame), err)
+			}
+		}
+	}
+	for fd := range g.conns {
+		send(fd, g.window)
+	}
+	events, buf := make([]unix.EpollEvent, 128), make([]byte, 64<<10)
+	for got < n {
+		k, err := unix.EpollWait(g.epfd, events, 0)
+		if k == 0 {
+			k, err = unix.EpollWait(g.epfd, events, 5000)
+		}
+		if err == unix.EINTR {
+			continue
+		}
+		if k <= 0 {
+			b.Fatalf("%d of %d requests were not answered: %v", n-got, n, err)
+		}
+		for _, e := range events[:k] {
+			part := g.conns[e.Fd]
+			have := copy(buf, *part)
+			m, err := unix.Read(int(e.Fd), buf[have:])
+			if m <= 0 {
+				b.Fatalf("read %d: %v", m, err)
+			}
+			rest, answers := buf[:have+m], 0
+			for len(rest) >= 4 && len(rest) >= 4+int(binary.BigEndian.Uint32(rest)) {
+				rest = rest[4+int(binary.BigEndian.Uint32(rest)):]
+				answers++
+			}
+			*part = append((*part)[:0], rest...)
+			got += answers
+			send(e.Fd, answers)
+		}
+	}
+}
+
+func (g *generator) close() {
+	for fd := range g.conns {
+		unix.Close(int(fd))
+	}
+	unix.Close(g.epfd)
+}
