@@ -14,6 +14,7 @@ import (
 var files = map[string]func() ([]byte, error){
 	"zcodes.go":   codes,
 	"zheaders.go": headers,
+	"zbodies.go":  bodies,
 }
 
 func main() {

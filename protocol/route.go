@@ -1,0 +1,141 @@
+package protocol
+
+import "rocketd/topic"
+
+// The bodies of routing and registration. Their JSON is Java's; see docs/format/frame.md.
+
+// RegisterBrokerBody is what a broker tells a NameServer of itself, uncompressed.
+type RegisterBrokerBody struct {
+	FilterServerList            []string                              `json:"filterServerList"`
+	TopicConfigSerializeWrapper TopicConfigAndMappingSerializeWrapper `json:"topicConfigSerializeWrapper"`
+}
+
+// TopicConfigSerializeWrapper is a broker's topic table.
+type TopicConfigSerializeWrapper struct {
+	DataVersion      DataVersion              `json:"dataVersion"`
+	TopicConfigTable map[string]*topic.Config `json:"topicConfigTable"`
+}
+
+// TopicConfigAndMappingSerializeWrapper is a broker's topic table with its part of static topics.
+type TopicConfigAndMappingSerializeWrapper struct {
+	DataVersion                DataVersion                        `json:"dataVersion"`
+	MappingDataVersion         DataVersion                        `json:"mappingDataVersion"`
+	TopicConfigTable           map[string]*topic.Config           `json:"topicConfigTable"`
+	TopicQueueMappingDetailMap map[string]TopicQueueMappingDetail `json:"topicQueueMappingDetailMap"`
+	TopicQueueMappingInfoMap   map[string]TopicQueueMappingInfo   `json:"topicQueueMappingInfoMap"`
+}
+
+// TopicQueueMappingInfo says which logical queues of a static topic a broker has.
+type TopicQueueMappingInfo struct {
+	Bname       string          `json:"bname,omitempty"`
+	CurrIDMap   map[int32]int32 `json:"currIdMap"`
+	Dirty       bool            `json:"dirty"`
+	Epoch       int64           `json:"epoch"`
+	Scope       string          `json:"scope,omitempty"`
+	Topic       string          `json:"topic,omitempty"`
+	TotalQueues int32           `json:"totalQueues"`
+}
+
+// Defaults sets the scope that a mapping has when it names none.
+func (m *TopicQueueMappingInfo) Defaults() { *m = TopicQueueMappingInfo{Scope: "__global__"} }
+
+// TopicQueueMappingDetail is a mapping with the history of each queue.
+type TopicQueueMappingDetail struct {
+	TopicQueueMappingInfo
+	HostedQueues map[int32][]LogicQueueMappingItem `json:"hostedQueues"`
+}
+
+// Defaults sets the scope that a mapping has when it names none.
+func (m *TopicQueueMappingDetail) Defaults() {
+	m.TopicQueueMappingInfo.Defaults()
+	m.HostedQueues = nil
+}
+
+// LogicQueueMappingItem is one stretch of a logical queue on one physical queue; -1 means that it has no end yet.
+type LogicQueueMappingItem struct {
+	Bname       string `json:"bname,omitempty"`
+	EndOffset   int64  `json:"endOffset"`
+	Gen         int32  `json:"gen"`
+	LogicOffset int64  `json:"logicOffset"`
+	QueueID     int32  `json:"queueId"`
+	StartOffset int64  `json:"startOffset"`
+	TimeOfEnd   int64  `json:"timeOfEnd"`
+	TimeOfStart int64  `json:"timeOfStart"`
+}
+
+// Defaults leaves the end open.
+func (l *LogicQueueMappingItem) Defaults() {
+	*l = LogicQueueMappingItem{EndOffset: -1, TimeOfEnd: -1, TimeOfStart: -1}
+}
+
+// TopicConfigAndQueueMapping is the configuration of one topic with its part of a static topic, if it is one.
+type TopicConfigAndQueueMapping struct {
+	topic.Config
+	MappingDetail *TopicQueueMappingDetail `json:"mappingDetail"`
+}
+
+// TopicRouteData says where a topic lives.
+type TopicRouteData struct {
+	BrokerDatas               []BrokerData                     `json:"brokerDatas"`
+	FilterServerTable         map[string][]string              `json:"filterServerTable"`
+	OrderTopicConf            string                           `json:"orderTopicConf,omitempty"`
+	QueueDatas                []QueueData                      `json:"queueDatas"`
+	TopicQueueMappingByBroker map[string]TopicQueueMappingInfo `json:"topicQueueMappingByBroker,omitempty"`
+}
+
+// QueueData says how many queues a topic has on a broker, and what may be done with them.
+type QueueData struct {
+	BrokerName     string `json:"brokerName"`
+	Perm           int32  `json:"perm"` // topic.Perm
+	ReadQueueNums  int32  `json:"readQueueNums"`
+	TopicSysFlag   int32  `json:"topicSysFlag"`
+	WriteQueueNums int32  `json:"writeQueueNums"`
+}
+
+// BrokerData says which processes stand behind a broker's name; 0 is the master.
+type BrokerData struct {
+	BrokerAddrs        map[int64]string `json:"brokerAddrs"`
+	BrokerName         string           `json:"brokerName"`
+	Cluster            string           `json:"cluster"`
+	EnableActingMaster bool             `json:"enableActingMaster"`
+	ZoneName           string           `json:"zoneName,omitempty"`
+}
+
+// ClusterInfo lists all brokers, and their names by cluster.
+type ClusterInfo struct {
+	BrokerAddrTable  map[string]BrokerData `json:"brokerAddrTable"`
+	ClusterAddrTable map[string][]string   `json:"clusterAddrTable"`
+}
+
+// BrokerMemberGroup has the processes behind one broker's name.
+type BrokerMemberGroup struct {
+	BrokerAddrs map[int64]string `json:"brokerAddrs"`
+	BrokerName  string           `json:"brokerName,omitempty"`
+	Cluster     string           `json:"cluster,omitempty"`
+}
+
+// GetBrokerMemberGroupResponseBody answers GET_BROKER_MEMBER_GROUP; the group is nil for an unknown name.
+type GetBrokerMemberGroupResponseBody struct {
+	BrokerMemberGroup *BrokerMemberGroup `json:"brokerMemberGroup"`
+}
+
+// KVTable is a table of texts, such as the runtime information of a broker.
+type KVTable struct {
+	Table map[string]string `json:"table"`
+}
+
+// TopicList is a set of topic names.
+type TopicList struct {
+	BrokerAddr string   `json:"brokerAddr,omitempty"`
+	TopicList  []string `json:"topicList"`
+}
+
+// CreateTopicListRequestBody asks for several topics at once.
+type CreateTopicListRequestBody struct {
+	TopicConfigList []*topic.Config `json:"topicConfigList"`
+}
+
+// DeleteTopicListRequestBody names topics to be deleted.
+type DeleteTopicListRequestBody struct {
+	TopicList []string `json:"topicList"`
+}
