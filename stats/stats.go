@@ -5,6 +5,7 @@ package stats
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,15 +65,15 @@ func (i *Item) Add(n int64) {
 type Board struct {
 	Totals
 	mu    sync.RWMutex
-	items map[string]map[string]*Item // name → key
-	rates map[*atomic.Int64]*Item     // history of the totals
+	items map[itemKey]*Item
+	rates map[*atomic.Int64]*Item // history of the totals
 	// the totals at the last two midnights, for the "this morning" figures
 	morning, yesterday struct{ put, get int64 }
 }
 
 // NewBoard makes an empty board.
 func NewBoard(now time.Time) *Board {
-	b := &Board{items: make(map[string]map[string]*Item), rates: make(map[*atomic.Int64]*Item)}
+	b := &Board{items: make(map[itemKey]*Item), rates: make(map[*atomic.Int64]*Item)}
 	for _, c := range []*atomic.Int64{&b.Put, &b.GetFound, &b.GetMiss, &b.GetMessages} {
 		b.rates[c] = new(Item)
 	}
@@ -80,42 +81,43 @@ func NewBoard(now time.Time) *Board {
 	return b
 }
 
-// Item returns the counter of name and key, making it when it is not there.
-func (b *Board) Item(name, key string) *Item {
+type itemKey struct{ name, topic, group string }
+
+// Item returns the counter of a name, a topic and, for the GROUP items, a group; it makes it when it is not there.
+// For the BROKER items the cluster stands in the place of the topic. A known one costs no allocation.
+func (b *Board) Item(name, topic, group string) *Item {
+	k := itemKey{name, topic, group}
 	b.mu.RLock()
-	i := b.items[name][key]
+	i := b.items[k]
 	b.mu.RUnlock()
 	if i != nil {
 		return i
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.items[name] == nil {
-		b.items[name] = make(map[string]*Item)
-	}
-	if i = b.items[name][key]; i == nil {
+	if i = b.items[k]; i == nil {
 		i = new(Item)
-		b.items[name][key] = i
+		b.items[k] = i
 	}
 	return i
 }
 
-// Find returns the counter of name and key, or nil.
+// Find returns the counter of a name and a key as VIEW_BROKER_STATS_DATA writes it, "topic" or "topic@group"; nil
+// if nothing was counted.
 func (b *Board) Find(name, key string) *Item {
+	topic, group, _ := strings.Cut(key, "@")
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	return b.items[name][key]
+	return b.items[itemKey{name, topic, group}]
 }
 
-// Forget drops the counters whose key belongs to a deleted topic or group.
-func (b *Board) Forget(belongs func(key string) bool) {
+// Forget drops the counters of deleted topics or groups.
+func (b *Board) Forget(belongs func(topic, group string) bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, keys := range b.items {
-		for key := range keys {
-			if belongs(key) {
-				delete(keys, key)
-			}
+	for k := range b.items {
+		if belongs(k.topic, k.group) {
+			delete(b.items, k)
 		}
 	}
 }
@@ -146,10 +148,8 @@ func (b *Board) Sample(now time.Time) {
 		i.sample(now)
 	}
 	b.mu.RLock()
-	for _, keys := range b.items {
-		for _, i := range keys {
-			i.sample(now)
-		}
+	for _, i := range b.items {
+		i.sample(now)
 	}
 	b.mu.RUnlock()
 }

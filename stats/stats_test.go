@@ -26,7 +26,7 @@ func TestBoard_Rates(t *testing.T) {
 func TestItem_Over(t *testing.T) {
 	start := time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)
 	b := NewBoard(start)
-	i := b.Item(TopicPutNums, "T")
+	i := b.Item(TopicPutNums, "T", "")
 	now := start
 	b.Sample(now)
 	for range 6 * 60 * 3 { // three hours, one call of 2 each ten seconds
@@ -49,7 +49,7 @@ func TestItem_Over(t *testing.T) {
 	if b.Find(TopicPutNums, "U") != nil {
 		t.Error("an item that was never counted exists")
 	}
-	b.Forget(func(key string) bool { return key == "T" })
+	b.Forget(func(topic, _ string) bool { return topic == "T" })
 	if b.Find(TopicPutNums, "T") != nil {
 		t.Error("a forgotten item exists")
 	}
