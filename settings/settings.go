@@ -60,7 +60,7 @@ var netty = map[string]string{
 func NewNamesrv(m Machine, log *slog.Logger) *Settings {
 	return newSettings(m, log, role{
 		classes: []string{"NamesrvConfig", "NettyServerConfig"},
-		initial: map[string]string{"listenPort": "9876"},
+		initial: map[string]string{"listenPort": "9876", "scanNotActiveBrokerInterval": "10000"}, // Java scans each 5 s
 		listen:  netty,
 		banned:  []string{"configBlackList", "configStorePath", "kvConfigPath", "rocketmqHome"},
 		pathKey: "configStorePath",

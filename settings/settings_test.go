@@ -77,7 +77,7 @@ func TestSettings_Text_AsJava(t *testing.T) {
 		"recallMessageEnable", "rocketmqHome", "storePathRootDir", "traceTopicEnable", "transactionCheckInterval",
 		"transactionTimeOut", "waitTimeMillsInSendQueue")
 	n := NewNamesrv(machine, slog.New(slog.DiscardHandler))
-	check(n, "testdata/namesrv.txt", "configStorePath", "bindAddress", "listenPort", "rocketmqHome", "kvConfigPath")
+	check(n, "testdata/namesrv.txt", "configStorePath", "bindAddress", "listenPort", "rocketmqHome", "kvConfigPath", "scanNotActiveBrokerInterval")
 }
 
 // Defaults that the table cannot say are worked out.
