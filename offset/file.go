@@ -1,0 +1,134 @@
+package offset
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"rocketd/internal/durable"
+	"rocketd/internal/laxjson"
+	"rocketd/protocol"
+)
+
+// file is the content of consumerOffset.json, and of the answer that a slave synchronises from.
+//
+//	{"dataVersion":{…},"groupTopicMap":{"G":["T"]},"offsetTable":{"T@G":{0:5,1:7}}}
+//
+// groupTopicMap says nothing that offsetTable does not say; Java writes it and does not read it.
+type file struct {
+	DataVersion   protocol.DataVersion       `json:"dataVersion"`
+	GroupTopicMap map[string][]string        `json:"groupTopicMap"`
+	OffsetTable   map[string]map[int32]int64 `json:"offsetTable"`
+}
+
+// Open loads the table. A missing file is an empty table; a broken one falls back to its backup.
+func Open(cfg Config) (*Table, error) {
+	t := newTable(cfg)
+	var f file
+	_, fallback, err := durable.Read(cfg.FS, t.path, func(data []byte) error {
+		f = file{}
+		return laxjson.Unmarshal(data, &f)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot load consumer offsets: %w", err)
+	}
+	if fallback != nil {
+		cfg.Log.Warn("consumer offsets loaded from backup", "err", fallback)
+	}
+	t.version = f.DataVersion
+	for key, offsets := range f.OffsetTable {
+		topic, group, ok := strings.Cut(key, "@")
+		if !ok {
+			cfg.Log.Warn("consumer offsets without a group ignored", "key", key)
+			continue
+		}
+		t.shard([]byte(group)).create(group, topic).committed = offsets
+	}
+	return t, nil
+}
+
+// Run writes the table down whenever it has changed, each Interval, until the context ends. A write that fails is
+// logged and tried again.
+func (t *Table) Run(ctx context.Context) error {
+	tick := time.NewTicker(t.cfg.Interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if err := t.Persist(); err != nil {
+				t.cfg.Log.Warn("consumer offsets not saved", "err", err)
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// Close writes the table down for the last time. It may be called twice.
+func (t *Table) Close() error { return t.Persist() }
+
+// Persist writes the table down if it has changed since the last time.
+func (t *Table) Persist() error {
+	t.saving.Lock()
+	defer t.saving.Unlock()
+	changes := t.changes.Load() // whatever changes from here on may be in the file or not
+	if changes == t.savedChanges() {
+		return nil
+	}
+	data, err := laxjson.MarshalIndent(t.content())
+	if err != nil {
+		return err
+	}
+	if err := durable.Write(t.cfg.FS, t.path, data); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.saved = changes
+	return nil
+}
+
+func (t *Table) savedChanges() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.saved
+}
+
+// JSON returns the table as Java's brokers exchange it, compact.
+func (t *Table) JSON() ([]byte, error) { return laxjson.Marshal(t.content()) }
+
+// Version returns the data version: one step for each VersionStep changes.
+func (t *Table) Version() protocol.DataVersion {
+	changes := t.changes.Load()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for ; changes-t.counted >= t.cfg.VersionStep; t.counted += t.cfg.VersionStep {
+		t.version.Next(time.Now())
+	}
+	return t.version
+}
+
+func (t *Table) content() file {
+	f := file{
+		DataVersion:   t.Version(),
+		GroupTopicMap: make(map[string][]string),
+		OffsetTable:   make(map[string]map[int32]int64),
+	}
+	t.each(func(group string, topics map[string]*queues) {
+		var names []string
+		for topic, q := range topics {
+			if len(q.committed) > 0 {
+				f.OffsetTable[topic+"@"+group] = maps.Clone(q.committed)
+				names = append(names, topic)
+			}
+		}
+		if len(names) > 0 {
+			slices.Sort(names)
+			f.GroupTopicMap[group] = names
+		}
+	})
+	return f
+}
