@@ -1,0 +1,133 @@
+package member
+
+import (
+	"context"
+
+	"rocketd/clientmgr"
+	"rocketd/protocol"
+	"rocketd/topic"
+)
+
+// Heartbeat serves HEART_BEAT: it registers the client in its producer and consumer groups. A consumer group that is
+// unknown, and its retry topic, are made first where the broker may; where it may not, the group is passed over
+// without a word. The answer says in IS_SUB_CHANGE whether the next heartbeat should bring the subscriptions, which a
+// client may leave out in version 2. Source: Java ClientManageProcessor.
+func (s *Service) Heartbeat(c *protocol.Call) error {
+	d := new(heartbeatData)
+	if err := read(c, d); err != nil {
+		return err
+	}
+	if s.complete(d) {
+		return s.register(c, d)
+	}
+	s.cfg.Offload(c, func(ctx context.Context, c *protocol.Call) error {
+		if err := s.create(ctx, d); err != nil {
+			return err
+		}
+		c.Peer.Post(func(t *protocol.Turn) {
+			c.Turn = t
+			if err := s.register(c, d); err != nil {
+				c.Fail(err)
+			}
+		})
+		return nil
+	})
+	return nil
+}
+
+// complete tells whether all groups and retry topics exist.
+func (s *Service) complete(d *heartbeatData) bool {
+	for i := range d.Consumers {
+		g := &d.Consumers[i]
+		if s.wanted(g) && (s.cfg.Groups.Get([]byte(g.Group)) == nil || s.cfg.Topics.Get([]byte(topic.RetryTopic(g.Group))) == nil) {
+			return false
+		}
+	}
+	return true
+}
+
+// create makes the groups and retry topics that are missing.
+func (s *Service) create(ctx context.Context, d *heartbeatData) error {
+	var retry []*topic.Config
+	for i := range d.Consumers {
+		g := &d.Consumers[i]
+		if !s.wanted(g) {
+			continue
+		}
+		group := s.cfg.Groups.Get([]byte(g.Group))
+		if group == nil {
+			var err error
+			if group, err = s.cfg.Groups.Create(ctx, g.Group); err != nil {
+				return err
+			}
+		}
+		if group != nil && s.cfg.Topics.Get([]byte(topic.RetryTopic(g.Group))) == nil {
+			cfg := topic.NewConfig(topic.RetryTopic(g.Group), group.RetryQueueNums)
+			cfg.Order = s.ordered(g)
+			if g.UnitMode {
+				cfg.SysFlag = topic.FlagUnitSub
+			}
+			retry = append(retry, cfg)
+		}
+	}
+	if len(retry) == 0 {
+		return nil
+	}
+	return s.cfg.Topics.Ensure(retry...)
+}
+
+// register enters the client into its groups and answers.
+func (s *Service) register(c *protocol.Call, d *heartbeatData) error {
+	client := clientmgr.Client{ID: d.ClientID, Peer: c.Peer, Language: c.Language, Version: c.Version}
+	resend := d.Fingerprint == 0
+	for i := range d.Consumers {
+		g := &d.Consumers[i]
+		if !s.wanted(g) {
+			continue
+		}
+		group := s.cfg.Groups.Get([]byte(g.Group))
+		if group == nil {
+			continue
+		}
+		h := d.heartbeat(g, client)
+		h.Quiet = !group.NotifyConsumerIDsChangedEnable
+		r := s.cfg.Clients.Consumers.Register(c.Turn, c.Turn.Now, h)
+		if r.TooMany {
+			return tooMany(c)
+		}
+		resend = resend || r.Resend
+	}
+	for _, p := range d.Producers {
+		if p.Group != "" && !s.cfg.Clients.Producers.Register(c.Turn.Now, p.Group, client) {
+			return tooMany(c)
+		}
+	}
+	if c.IsOneway() {
+		return nil
+	}
+	w := c.Ticket().Open(protocol.Success, "")
+	w.Bool("IS_SUPPORT_HEART_BEAT_V2", true)
+	w.Bool("IS_SUB_CHANGE", resend)
+	w.Body()
+	w.Send(c.Turn)
+	return nil
+}
+
+// wanted tells whether a consumer group of a heartbeat counts.
+func (s *Service) wanted(g *consumerData) bool {
+	return g.Group != "" && !(enum(g.Type, consumeTypes...) == active && s.cfg.RejectPull())
+}
+
+// ordered tells whether the group subscribes a topic whose messages are in a global order.
+func (s *Service) ordered(g *consumerData) bool {
+	for i := range g.Subscriptions {
+		if t := s.cfg.Topics.Get([]byte(g.Subscriptions[i].Topic)); t != nil && t.Order {
+			return true
+		}
+	}
+	return false
+}
+
+func tooMany(c *protocol.Call) error {
+	return protocol.Errorf(protocol.SystemError, "the client %s is in too many groups", c.Peer.RemoteAddr())
+}
