@@ -1,8 +1,6 @@
 package meta
 
 import (
-	"context"
-
 	"rocketd/internal/laxjson"
 	"rocketd/protocol"
 	"rocketd/topic"
@@ -51,16 +49,9 @@ func OpenGroups(cfg Config) (*Groups, error) {
 	return g, nil
 }
 
-// Create makes a group with defaults where Config.AutoCreate allows it, as a first heartbeat or pull does, and
-// returns nil where not, or where the name is no good. It returns the group that is there if somebody was faster.
-// Source: Java SubscriptionGroupManager.findSubscriptionGroupConfig.
-func (g *Groups) Create(_ context.Context, name string) (*topic.GroupConfig, error) {
-	if c := g.Get([]byte(name)); c != nil {
-		return c, nil
-	}
-	if g.cfg.AutoCreate == nil || !g.cfg.AutoCreate(name) || topic.CheckGroup(name) != nil {
-		return nil, nil
-	}
+// Create makes a group with defaults, as a first heartbeat or pull does where that is allowed; the caller checks
+// that, and the name. It returns the group that is there if somebody was faster.
+func (g *Groups) Create(name string) (*topic.GroupConfig, error) {
 	if err := g.Ensure(topic.NewGroupConfig(name)); err != nil {
 		return nil, err
 	}

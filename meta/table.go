@@ -31,9 +31,6 @@ type Config struct {
 	// Changed, when set, is told the names that were created, changed or deleted, after the fact and without locks
 	// held. The broker registers with the name servers then.
 	Changed func(names []string)
-	// AutoCreate tells whether a group of that name may be created on demand (autoCreateSubscriptionGroup); nil is
-	// never. Topics has its template topics for that.
-	AutoCreate func(group string) bool
 }
 
 // Table is what Topics and Groups have in common. C is the configuration of one entry; what the table hands out is

@@ -256,24 +256,16 @@ func TestTopics_Create(t *testing.T) {
 	}
 }
 
-// A group is made on demand where that is allowed.
+// A group is made once, with defaults.
 func TestGroups_Create(t *testing.T) {
-	groups, err := OpenGroups(Config{FS: vfs.OS, Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler),
-		AutoCreate: func(group string) bool { return group != "no" }})
+	groups := openGroups(t, t.TempDir())
+	first, err := groups.Create("g")
 	must(t, err)
-	check := func(name string, want bool) {
-		t.Helper()
-		c, err := groups.Create(t.Context(), name)
-		if err != nil || (c != nil) != want || c != groups.Get([]byte(name)) {
-			t.Errorf("%q: %v, %v", name, c, err)
-		}
+	second, err := groups.Create("g")
+	must(t, err)
+	if !first.Equal(topic.NewGroupConfig("g")) || first != second {
+		t.Errorf("%+v, then %+v", first, second)
 	}
-	check("yes", true)
-	check("yes", true)
-	check("no", false)
-	check("not a name", false)
-	must(t, groups.Put(topic.NewGroupConfig("no")))
-	check("no", true)
 }
 
 // Looking up allocates nothing.
