@@ -1,0 +1,330 @@
+// Package pull hands stored messages to consumers: it checks permission and subscription in Java's order, reads by
+// queue offset, filters by tag, and parks a pull that found nothing until the queue grows.
+package pull
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"rocketd/clientmgr"
+	"rocketd/filter"
+	"rocketd/meta"
+	"rocketd/protocol"
+	"rocketd/store"
+	"rocketd/store/consumequeue"
+	"rocketd/topic"
+)
+
+// Bits of a pull's sysFlag. Source: Java PullSysFlag.
+const (
+	flagCommit       = 1 << 0 // commitOffset is to be stored
+	flagSuspend      = 1 << 1 // the pull may be held
+	flagSubscription = 1 << 2 // the header brings its own expression
+)
+
+// What a refused pull says in forbiddenType. Source: Java ForbiddenType.
+const (
+	forbiddenBroker    = 1
+	forbiddenGroup     = 2
+	forbiddenTopic     = 3
+	forbiddenBroadcast = 4
+	forbiddenByTable   = 5
+)
+
+// Topics, Groups, Queues, Clients and Offsets are what pull needs of its neighbours; none of their methods blocks
+// or allocates for a known name.
+type Topics interface {
+	Get(name []byte) *topic.Config
+}
+
+// Groups finds subscription groups. Create makes an unknown one where that is allowed (nil where not); it may block.
+type Groups interface {
+	Get(name []byte) *topic.GroupConfig
+	Create(ctx context.Context, name string) (*topic.GroupConfig, error)
+	Forbidden(group, topic []byte) int32 // meta.ForbidRead bans reading
+}
+
+// Queues finds and reads consume queues.
+type Queues interface {
+	Find(topic []byte, id int32) *consumequeue.Queue
+	Queue(topic string, id int32) *consumequeue.Queue
+	Get(q *consumequeue.Queue, r store.Read, dst []byte) ([]byte, store.ReadResult)
+}
+
+// Clients answers what live consumers have subscribed. The group is unknown when no consumer of it is connected.
+type Clients interface {
+	Subscription(group, topic []byte) (s clientmgr.Subscription, groupKnown, topicKnown bool)
+}
+
+// Offsets keeps consumer offsets.
+type Offsets interface {
+	Commit(group, topic []byte, queue int32, offset int64) bool
+	SetPulled(group, topic []byte, queue int32, next int64)
+	// TakeReset returns a pending reset of the queue, once.
+	TakeReset(group, topic []byte, queue int32) (int64, bool)
+}
+
+// Room is where a pull waits, a longpoll.Room. Park keeps a copy of w and asks Answer once; it returns false when
+// the room is full or closed.
+type Room interface {
+	Park(t *protocol.Turn, key *consumequeue.Queue, peer protocol.Peer, deadline time.Time, w Waiter) bool
+}
+
+// Config of a Service.
+type Config struct {
+	Topics  Topics
+	Groups  Groups
+	Queues  Queues
+	Clients Clients
+	Offsets Offsets
+	Offload func(c *protocol.Call, run func(ctx context.Context, c *protocol.Call) error)
+	// Got counts what a group was given.
+	Got func(group, topic string, messages, bytes int)
+	// Missed counts pulls that found nothing.
+	Missed func()
+
+	Readable        func() bool // brokerPermission has the read bit
+	LitePullEnabled func() bool // litePullMessageEnable
+	LongPolling     func() bool // longPollingEnable
+	ShortPolling    func() time.Duration
+}
+
+// Service serves PULL_MESSAGE and LITE_PULL_MESSAGE.
+type Service struct {
+	cfg     Config
+	room    Room
+	buffers sync.Pool // *[]byte, for the records of one answer
+}
+
+// New makes a service. Its Answer goes into the room, the room into UseRoom.
+func New(cfg Config) *Service {
+	s := &Service{cfg: cfg}
+	s.buffers.New = func() any { b := make([]byte, 0, 64<<10); return &b }
+	return s
+}
+
+// UseRoom names the waiting room; it is called once, before the first pull.
+func (s *Service) UseRoom(r Room) { s.room = r }
+
+// Waiter is a parked pull: whom to answer and what to read.
+type Waiter struct {
+	ticket protocol.Ticket
+	queue  *consumequeue.Queue
+	next   int64 // the queue offset to read from; what the filter refused is behind it
+	max    int32
+	tags   *filter.Tags
+	topic  *topic.Config
+	group  *topic.GroupConfig
+}
+
+// Pull serves codes 11 and 361. Fields: PullMessageRequestHeader. Source: Java PullMessageProcessor; the order of
+// checks is Java's (remoting.md 3.1.2).
+func (s *Service) Pull(c *protocol.Call) error {
+	var h protocol.PullMessageRequest
+	if err := h.Decode(c.Fields); err != nil {
+		return err
+	}
+	if !s.cfg.Readable() {
+		return s.forbid(c, forbiddenBroker, "the broker[%s] pulling message is forbidden", c.Peer.LocalAddr())
+	}
+	if c.Code == protocol.LitePullMessage && !s.cfg.LitePullEnabled() {
+		return s.forbid(c, forbiddenBroker, "the broker[%s] for lite pull consumer is forbidden", c.Peer.LocalAddr())
+	}
+	group := s.cfg.Groups.Get(h.ConsumerGroup)
+	if group == nil {
+		s.createGroup(c, string(h.ConsumerGroup))
+		return nil
+	}
+	if !group.ConsumeEnable {
+		return s.forbid(c, forbiddenGroup, "subscription group no permission, %s", h.ConsumerGroup)
+	}
+	cfg := s.cfg.Topics.Get(h.Topic)
+	if cfg == nil {
+		return protocol.Errorf(protocol.TopicNotExist, "topic[%s] not exist, apply first please! %s", h.Topic, protocol.FAQ)
+	}
+	if !cfg.Perm.Readable() {
+		return s.forbid(c, forbiddenTopic, "the topic[%s] pulling message is forbidden", h.Topic)
+	}
+	if h.QueueID < 0 || h.QueueID >= cfg.ReadQueueNums {
+		return protocol.Errorf(protocol.InvalidParameter, "queueId[%d] is illegal, topic:[%s] topicConfig.readQueueNums:[%d] consumer:[/%s]",
+			h.QueueID, h.Topic, cfg.ReadQueueNums, c.Peer.RemoteAddr())
+	}
+	tags, err := s.subscription(c, &h, group)
+	if err != nil || tags == nil {
+		return err // with neither, the refusal was answered
+	}
+	if h.SysFlag&flagCommit != 0 {
+		s.cfg.Offsets.Commit(h.ConsumerGroup, h.Topic, h.QueueID, h.CommitOffset)
+	}
+	q := s.cfg.Queues.Find(h.Topic, h.QueueID)
+	if q == nil {
+		q = s.cfg.Queues.Queue(cfg.Name, h.QueueID)
+	}
+	if offset, ok := s.cfg.Offsets.TakeReset(h.ConsumerGroup, h.Topic, h.QueueID); ok {
+		s.respond(c.Turn, c.Ticket(), protocol.PullOffsetMoved, "OFFSET_RESET", store.ReadResult{Next: offset, Min: q.Min(), Max: q.Max()}, cfg, group, nil)
+		return nil
+	}
+	return s.read(c, &h, q, cfg, group, tags)
+}
+
+// subscription decides what the pull may see. Nil tags and nil error mean that a refusal was answered.
+func (s *Service) subscription(c *protocol.Call, h *protocol.PullMessageRequest, group *topic.GroupConfig) (*filter.Tags, error) {
+	if h.SysFlag&flagSubscription != 0 {
+		tags, err := filter.Compile(h.ExpressionType, h.Subscription)
+		if err != nil {
+			return nil, notTag()
+		}
+		return tags, nil
+	}
+	sub, groupKnown, topicKnown := s.cfg.Clients.Subscription(h.ConsumerGroup, h.Topic)
+	switch {
+	case !groupKnown:
+		return nil, protocol.Errorf(protocol.SubscriptionNotExist, "the consumer's group info not exist%s", protocol.FAQ)
+	case sub.Broadcast && !group.ConsumeBroadcastEnable:
+		return nil, s.forbid(c, forbiddenBroadcast, "the consumer group[%s] can not consume by broadcast way", h.ConsumerGroup)
+	case s.cfg.Groups.Forbidden(h.ConsumerGroup, h.Topic)&meta.ForbidRead != 0:
+		return nil, s.forbid(c, forbiddenByTable, "the consumer group[%s] is forbidden for topic[%s]", h.ConsumerGroup, h.Topic)
+	case !topicKnown:
+		return nil, protocol.Errorf(protocol.SubscriptionNotExist, "the consumer's subscription not exist%s", protocol.FAQ)
+	case sub.Version < h.SubVersion:
+		return nil, protocol.Errorf(protocol.SubscriptionNotLatest, "the consumer's subscription not latest")
+	case sub.Tags == nil:
+		return nil, notTag()
+	}
+	return sub.Tags, nil
+}
+
+// notTag refuses filters by property, which this broker does not serve. Source of code and remark: Java with
+// enablePropertyFilter=false.
+func notTag() *protocol.Error {
+	return protocol.Errorf(protocol.SystemError, "The broker does not support consumer to filter message by SQL92")
+}
+
+// read answers from the queue, or parks.
+func (s *Service) read(c *protocol.Call, h *protocol.PullMessageRequest, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, tags *filter.Tags) error {
+	buf := s.buffers.Get().(*[]byte)
+	records, res := s.cfg.Queues.Get(q, store.Read{From: h.QueueOffset, Max: h.MaxMsgNums, Match: tags.Func()}, (*buf)[:0])
+	code := codeOf(res.Status, h.QueueOffset)
+	if code != protocol.PullNotFound || h.SysFlag&flagSuspend == 0 || c.IsOneway() || !s.park(c, h, q, cfg, group, tags) {
+		s.cfg.Offsets.SetPulled(h.ConsumerGroup, h.Topic, h.QueueID, res.Next)
+		s.respond(c.Turn, c.Ticket(), code, res.Status.String(), res, cfg, group, records)
+	}
+	s.release(buf, records)
+	return nil
+}
+
+// park lets a pull wait for the queue to grow. Source: remoting.md 6.1.
+func (s *Service) park(c *protocol.Call, h *protocol.PullMessageRequest, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, tags *filter.Tags) bool {
+	hold := time.Duration(h.SuspendTimeoutMillis) * time.Millisecond
+	if !s.cfg.LongPolling() {
+		hold = s.cfg.ShortPolling()
+	}
+	if hold <= 0 {
+		return false
+	}
+	w := Waiter{ticket: c.Ticket(), queue: q, next: h.QueueOffset, max: h.MaxMsgNums, tags: tags, topic: cfg, group: group}
+	return s.room.Park(c.Turn, q, c.Peer, c.Turn.Now.Add(hold), w)
+}
+
+// Answer looks at a parked pull; the waiting room calls it. It returns true to let the pull wait on.
+func (s *Service) Answer(t *protocol.Turn, w *Waiter, expired bool) (keep bool) {
+	if !expired && w.queue.Max() <= w.next {
+		return true
+	}
+	buf := s.buffers.Get().(*[]byte)
+	records, res := s.cfg.Queues.Get(w.queue, store.Read{From: w.next, Max: w.max, Match: w.tags.Func()}, (*buf)[:0])
+	switch {
+	case !expired && res.Status == store.NoMatchedMessage:
+		w.next, keep = res.Next, true
+	case !expired && res.Status == store.OffsetOverflowOne: // there, but not on the disk yet
+		keep = true
+	default:
+		s.cfg.Offsets.SetPulled([]byte(w.group.Name), []byte(w.topic.Name), w.queue.ID(), res.Next)
+		s.respond(t, w.ticket, codeOf(res.Status, w.next), res.Status.String(), res, w.topic, w.group, records)
+	}
+	s.release(buf, records)
+	return keep
+}
+
+func (s *Service) release(buf *[]byte, used []byte) {
+	if cap(used) <= 1<<20 {
+		*buf = used
+		s.buffers.Put(buf)
+	}
+}
+
+// codeOf turns what a read found into a response code. Source: remoting.md 3.1.2.
+func codeOf(status store.Status, from int64) int32 {
+	switch status {
+	case store.Found:
+		return protocol.Success
+	case store.NoMatchedMessage, store.MessageWasRemoving:
+		return protocol.PullRetryImmediately
+	case store.NoMatchedLogicQueue, store.NoMessageInQueue:
+		if from == 0 {
+			return protocol.PullNotFound
+		}
+		return protocol.PullOffsetMoved
+	case store.OffsetFoundNull, store.OffsetOverflowOne:
+		return protocol.PullNotFound
+	default: // too small, beyond the end, reset
+		return protocol.PullOffsetMoved
+	}
+}
+
+// respond writes the answer. The four offsets are always there: Java clients read them without asking.
+func (s *Service) respond(t *protocol.Turn, k protocol.Ticket, code int32, remark string, res store.ReadResult, cfg *topic.Config, group *topic.GroupConfig, records []byte) {
+	if res.Count > 0 {
+		s.cfg.Got(group.Name, cfg.Name, res.Count, len(records))
+	} else {
+		s.cfg.Missed()
+	}
+	if k.Oneway {
+		return
+	}
+	w := k.Open(code, remark)
+	w.Int("suggestWhichBrokerId", 0) // the master
+	w.Int("nextBeginOffset", res.Next)
+	w.Int("minOffset", res.Min)
+	w.Int("maxOffset", res.Max)
+	w.Int("topicSysFlag", int64(cfg.SysFlag))
+	w.Int("groupSysFlag", int64(group.SysFlag))
+	w.Body()
+	w.Append(records)
+	w.Send(t)
+}
+
+// forbid answers NO_PERMISSION and says which permission it was.
+func (s *Service) forbid(c *protocol.Call, which int64, format string, args ...any) error {
+	if c.IsOneway() {
+		return nil
+	}
+	k := c.Ticket()
+	w := k.Open(protocol.NoPermission, fmt.Sprintf(format, args...))
+	w.Int("forbiddenType", which)
+	w.Body()
+	w.Send(c.Turn)
+	return nil
+}
+
+// createGroup makes an unknown group on the pool, where that is allowed, and lets the pull through again.
+func (s *Service) createGroup(c *protocol.Call, name string) {
+	s.cfg.Offload(c, func(ctx context.Context, c *protocol.Call) error {
+		group, err := s.cfg.Groups.Create(ctx, name)
+		if err != nil {
+			return err
+		}
+		if group == nil {
+			return protocol.Errorf(protocol.SubscriptionGroupNotExist, "subscription group [%s] does not exist, %s", name, protocol.FAQ)
+		}
+		c.Peer.Post(func(t *protocol.Turn) {
+			c.Turn = t
+			if err := s.Pull(c); err != nil {
+				c.Fail(err)
+			}
+		})
+		return nil
+	})
+}

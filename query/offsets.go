@@ -1,0 +1,174 @@
+// Package query answers what a queue holds and where a group stands in it: offsets by time, smallest, largest and
+// committed ones, and single messages by their ID.
+package query
+
+import (
+	"context"
+
+	"rocketd/protocol"
+	"rocketd/store"
+	"rocketd/store/consumequeue"
+	"rocketd/topic"
+)
+
+// Topics finds topics.
+type Topics interface {
+	Get(name []byte) *topic.Config
+}
+
+// Groups finds subscription groups.
+type Groups interface {
+	Get(name []byte) *topic.GroupConfig
+}
+
+// Store is what query reads.
+type Store interface {
+	Find(topic []byte, id int32) *consumequeue.Queue
+	OffsetByTime(q *consumequeue.Queue, ms int64, b store.Boundary) int64
+	StoreTime(q *consumequeue.Queue, offset int64) int64
+	Record(physical int64, dst []byte) ([]byte, error)
+	InMemory(q *consumequeue.Queue, offset int64) bool
+}
+
+// Offsets keeps consumer offsets.
+type Offsets interface {
+	Commit(group, topic []byte, queue int32, offset int64) bool // false: a reset is pending, nothing happened
+	Get(group, topic []byte, queue int32) (int64, bool)
+	// Pending returns a server-side reset that no pull has taken yet.
+	Pending(group, topic []byte, queue int32) (int64, bool)
+}
+
+// Config of a Service.
+type Config struct {
+	Topics  Topics
+	Groups  Groups
+	Store   Store
+	Offsets Offsets
+}
+
+// Service serves the codes 14, 15, 29, 30, 31, 32 and 33.
+type Service struct {
+	cfg Config
+}
+
+// New makes a service.
+func New(cfg Config) *Service { return &Service{cfg: cfg} }
+
+// Committed serves QUERY_CONSUMER_OFFSET. Fields: QueryConsumerOffsetRequestHeader. A pending reset wins. A group
+// that has no offset starts at 0 if the whole queue is young enough to be in memory, else the client decides
+// (QUERY_NOT_FOUND). Source: Java ConsumerManageProcessor.queryConsumerOffset.
+func (s *Service) Committed(c *protocol.Call) error {
+	var h protocol.QueryConsumerOffsetRequest
+	if err := h.Decode(c.Fields); err != nil {
+		return err
+	}
+	offset, ok := s.cfg.Offsets.Pending(h.ConsumerGroup, h.Topic, h.QueueID)
+	if !ok {
+		offset, ok = s.cfg.Offsets.Get(h.ConsumerGroup, h.Topic, h.QueueID)
+	}
+	if ok && offset >= 0 {
+		answerOffset(c, offset)
+		return nil
+	}
+	if h.SetZeroIfNotFound.Set && !h.SetZeroIfNotFound.V {
+		return protocol.Errorf(protocol.QueryNotFound, "Not found, do not set to zero, maybe this group boot first")
+	}
+	q := s.cfg.Store.Find(h.Topic, h.QueueID)
+	if q != nil && q.Min() <= 0 && q.Max() > 0 && s.cfg.Store.InMemory(q, 0) {
+		answerOffset(c, 0)
+		return nil
+	}
+	return protocol.Errorf(protocol.QueryNotFound, "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first")
+}
+
+// Commit serves UPDATE_CONSUMER_OFFSET. Fields: UpdateConsumerOffsetRequestHeader. While a reset is pending the
+// commit has no effect and still succeeds. A smaller offset overwrites a larger one.
+// Source: Java ConsumerManageProcessor.updateConsumerOffset.
+func (s *Service) Commit(c *protocol.Call) error {
+	var h protocol.UpdateConsumerOffsetRequest
+	if err := h.Decode(c.Fields); err != nil {
+		if e, ok := err.(*protocol.Error); ok {
+			return protocol.Errorf(protocol.InvalidParameter, "%s", e.Remark)
+		}
+		return err
+	}
+	switch {
+	case s.cfg.Groups.Get(h.ConsumerGroup) == nil:
+		return protocol.Errorf(protocol.SubscriptionGroupNotExist, "Group %s not exist!", h.ConsumerGroup)
+	case s.cfg.Topics.Get(h.Topic) == nil:
+		return protocol.Errorf(protocol.TopicNotExist, "Topic %s not exist!", h.Topic)
+	}
+	s.cfg.Offsets.Commit(h.ConsumerGroup, h.Topic, h.QueueID, h.CommitOffset)
+	c.Ticket().Answer(c.Turn, protocol.Success, "", nil, nil)
+	return nil
+}
+
+// Max serves GET_MAX_OFFSET: the offset that the next message of the queue gets; 0 for an unknown queue.
+func (s *Service) Max(c *protocol.Call) error {
+	var h protocol.GetMaxOffsetRequest
+	if err := h.Decode(c.Fields); err != nil {
+		return err
+	}
+	var offset int64
+	if q := s.cfg.Store.Find(h.Topic, h.QueueID); q != nil {
+		offset = q.Max()
+	}
+	answerOffset(c, offset)
+	return nil
+}
+
+// Min serves GET_MIN_OFFSET: the offset of the oldest message of the queue; 0 for an unknown queue.
+func (s *Service) Min(c *protocol.Call) error {
+	var h protocol.GetMinOffsetRequest
+	if err := h.Decode(c.Fields); err != nil {
+		return err
+	}
+	var offset int64
+	if q := s.cfg.Store.Find(h.Topic, h.QueueID); q != nil {
+		offset = q.Min()
+	}
+	answerOffset(c, offset)
+	return nil
+}
+
+func answerOffset(c *protocol.Call, offset int64) {
+	if c.IsOneway() {
+		return
+	}
+	k := c.Ticket()
+	w := k.Open(protocol.Success, "")
+	w.Int("offset", offset)
+	w.Body()
+	w.Send(c.Turn)
+}
+
+// ByTime serves SEARCH_OFFSET_BY_TIMESTAMP, on the pool since it reads records. Fields:
+// SearchOffsetRequestHeader; an unknown or empty queue is 0. Source: storage.md 11.3.
+func (s *Service) ByTime(_ context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
+	var h protocol.SearchOffsetRequest
+	if err := h.Decode(c.Fields); err != nil {
+		return nil, nil, err
+	}
+	boundary := store.Lower
+	if h.BoundaryType == protocol.Upper {
+		boundary = store.Upper
+	}
+	var out protocol.SearchOffsetResponse
+	if q := s.cfg.Store.Find([]byte(h.Topic), h.QueueID); q != nil {
+		out.Offset = s.cfg.Store.OffsetByTime(q, h.Timestamp, boundary)
+	}
+	return &out, nil, nil
+}
+
+// Earliest serves GET_EARLIEST_MSG_STORETIME: when the oldest message of the queue was stored, ms; -1 for none.
+func (s *Service) Earliest(_ context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
+	var h protocol.GetEarliestMsgStoretimeRequest
+	if err := h.Decode(c.Fields); err != nil {
+		return nil, nil, err
+	}
+	out := protocol.GetEarliestMsgStoretimeResponse{Timestamp: -1}
+	if q := s.cfg.Store.Find([]byte(h.Topic), h.QueueID); q != nil {
+		out.Timestamp = s.cfg.Store.StoreTime(q, q.Min())
+	}
+	return &out, nil, nil
+}
