@@ -62,13 +62,13 @@ func newClients(t *testing.T) (*Clients, *bell) {
 	return New(b.ring), b
 }
 
-func beat(group string, p *peer, subs ...SubscriptionData) *Heartbeat {
+func beat(group string, p *peer, subs ...protocol.SubscriptionData) *Heartbeat {
 	return &Heartbeat{Group: group, Client: Client{ID: "id-" + p.name, Peer: p}, Type: "CONSUME_PASSIVELY",
 		Model: "CLUSTERING", From: "CONSUME_FROM_LAST_OFFSET", Subscriptions: subs}
 }
 
-func sub(topic, expr string, version int64) SubscriptionData {
-	return SubscriptionData{Topic: topic, SubString: expr, SubVersion: version}
+func sub(topic, expr string, version int64) protocol.SubscriptionData {
+	return protocol.SubscriptionData{Topic: topic, SubString: expr, SubVersion: version}
 }
 
 // A connection that closes leaves all its groups, its locks are free at once, and the others are told.
@@ -81,7 +81,7 @@ func TestClients_Closed(t *testing.T) {
 		c.Producers.Register(start, "pg", Client{ID: "id-" + p.name, Peer: p})
 	}
 	bell.want("g[a b]", "g[a]", "h[a b]", "h[a]")
-	q := []MessageQueue{{Topic: "T"}}
+	q := []protocol.MessageQueue{{Topic: "T"}}
 	if got := c.Locks.Lock(start, "g", "id-a", a, q); len(got) != 1 {
 		t.Fatal("no lock")
 	}

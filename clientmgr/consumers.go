@@ -35,11 +35,11 @@ type members struct {
 type Heartbeat struct {
 	Group  string
 	Client Client // Seen is set by Register
-	Type   string // see Group
-	Model  string
-	From   string
+	Type   protocol.ConsumeType
+	Model  protocol.MessageModel
+	From   protocol.ConsumeFromWhere
 
-	Subscriptions []SubscriptionData
+	Subscriptions []protocol.SubscriptionData
 	// WithoutSub: the subscriptions are left out, as they are those of the last heartbeat.
 	WithoutSub bool
 	// Fingerprint is the hash of the client's heartbeat in version 2, otherwise 0.
@@ -297,7 +297,7 @@ func (s *Consumers) leave(group string, p protocol.Peer) (left bool, tell []prot
 
 // audience returns the connections that are to be told of a change.
 func (m *members) audience() []protocol.Peer {
-	if m.quiet || m.group.Model == Broadcasting {
+	if m.quiet || m.group.Model == protocol.Broadcasting {
 		return nil
 	}
 	peers := make([]protocol.Peer, 0, len(m.clients))

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"rocketd/protocol"
 )
 
 func (s *Consumers) topics(group string) string {
@@ -25,7 +27,7 @@ func (s *Consumers) topics(group string) string {
 func TestConsumers_Register_Subscriptions(t *testing.T) {
 	c, bell := newClients(t)
 	s, a, b := c.Consumers, &peer{name: "a"}, &peer{name: "b"}
-	check := func(p *peer, topics string, rings []string, subs ...SubscriptionData) {
+	check := func(p *peer, topics string, rings []string, subs ...protocol.SubscriptionData) {
 		t.Helper()
 		r := s.Register(nil, start, beat("g", p, subs...))
 		if got := s.topics("g"); got != topics {
@@ -60,7 +62,7 @@ func TestConsumers_Register_Subscriptions(t *testing.T) {
 func TestConsumers_Register_NotTold(t *testing.T) {
 	c, bell := newClients(t)
 	h := beat("g", &peer{name: "a"}, sub("T", "*", 1))
-	h.Model = Broadcasting
+	h.Model = protocol.Broadcasting
 	if !c.Consumers.Register(nil, start, h).Changed {
 		t.Error("no change")
 	}
@@ -84,7 +86,7 @@ func TestConsumers_Register_WithoutSub(t *testing.T) {
 		h := beat("g", p)
 		h.Fingerprint, h.WithoutSub = fingerprint, without
 		if !without {
-			h.Subscriptions = []SubscriptionData{sub("T", "*", 1)}
+			h.Subscriptions = []protocol.SubscriptionData{sub("T", "*", 1)}
 		}
 		if r := s.Register(nil, start, h); r.Resend != resend {
 			t.Errorf("resend %v, want %v", r.Resend, resend)
@@ -114,10 +116,10 @@ func TestConsumers_Subscription(t *testing.T) {
 		return got
 	}
 	h := beat("g", p,
-		SubscriptionData{Topic: "T", SubString: "TagA", CodeSet: []int32{2598919}, SubVersion: 3, ExpressionType: "TAG"},
-		SubscriptionData{Topic: "S", SubString: "a > 1", ExpressionType: "SQL92"},
-		SubscriptionData{Topic: "C", SubString: "some.Class", ClassFilterMode: true})
-	h.Model = Broadcasting
+		protocol.SubscriptionData{Topic: "T", SubString: "TagA", CodeSet: []int32{2598919}, SubVersion: 3, ExpressionType: "TAG"},
+		protocol.SubscriptionData{Topic: "S", SubString: "a > 1", ExpressionType: "SQL92"},
+		protocol.SubscriptionData{Topic: "C", SubString: "some.Class", ClassFilterMode: true})
+	h.Model = protocol.Broadcasting
 	check("g", "T", false, false)
 	s.Register(nil, start, h)
 	if got := check("g", "T", true, true); got.Version != 3 || !got.Broadcast || !got.Tags.Match(2598919) || got.Tags.Match(1) {
@@ -174,7 +176,7 @@ func TestConsumers_Race(t *testing.T) {
 				group := fmt.Sprint("g", i%3)
 				c.Consumers.Register(nil, start, beat(group, p, sub("T", "*", int64(i))))
 				c.Producers.Register(start, group, Client{ID: p.name, Peer: p})
-				c.Locks.Lock(start, group, p.name, p, []MessageQueue{{Topic: "T", QueueID: int32(i % 2)}})
+				c.Locks.Lock(start, group, p.name, p, []protocol.MessageQueue{{Topic: "T", QueueID: int32(i % 2)}})
 				c.Consumers.Subscription([]byte(group), []byte("T"))
 				c.Consumers.ClientIDs(group)
 				c.Producers.All()

@@ -4,24 +4,22 @@ import (
 	"slices"
 
 	"rocketd/filter"
+	"rocketd/protocol"
 )
-
-// Broadcasting is the message model in which every member gets every message. Source: Java MessageModel.
-const Broadcasting = "BROADCASTING"
 
 // Group is what a consumer group has told in heartbeats. The last heartbeat of any member wins. It is immutable; a
 // change makes a new one. Source: Java ConsumerGroupInfo.
 type Group struct {
 	Name  string
-	Type  string // CONSUME_PASSIVELY, CONSUME_ACTIVELY, CONSUME_POP
-	Model string // CLUSTERING, BROADCASTING
-	From  string // CONSUME_FROM_LAST_OFFSET …
+	Type  protocol.ConsumeType
+	Model protocol.MessageModel
+	From  protocol.ConsumeFromWhere
 
 	topics map[string]*subscribed
 }
 
 type subscribed struct {
-	data SubscriptionData
+	data protocol.SubscriptionData
 	tags *filter.Tags
 }
 
@@ -34,7 +32,7 @@ type Subscription struct {
 
 // Subscription returns what the group has subscribed of a topic, and whether it has.
 func (g *Group) Subscription(topic []byte) (Subscription, bool) {
-	s := Subscription{Broadcast: g.Model == Broadcasting}
+	s := Subscription{Broadcast: g.Model == protocol.Broadcasting}
 	t, ok := g.topics[string(topic)]
 	if ok {
 		s.Version, s.Tags = t.data.SubVersion, t.tags
@@ -53,7 +51,7 @@ func (g *Group) Topics() []string {
 }
 
 // Data returns a subscription as the client sent it, or nil. It must not be changed.
-func (g *Group) Data(topic string) *SubscriptionData {
+func (g *Group) Data(topic string) *protocol.SubscriptionData {
 	if t := g.topics[topic]; t != nil {
 		return &t.data
 	}
@@ -63,9 +61,12 @@ func (g *Group) Data(topic string) *SubscriptionData {
 // subscribe returns the topics of g after a heartbeat with the given subscriptions: new ones are added, those with
 // a newer version replace, absent ones go. differs tells that anything is other than before, changed that the set
 // of topics is.
-func (g *Group) subscribe(subs []SubscriptionData) (topics map[string]*subscribed, differs, changed bool) {
+func (g *Group) subscribe(subs []protocol.SubscriptionData) (topics map[string]*subscribed, differs, changed bool) {
 	topics = make(map[string]*subscribed, len(subs))
 	for _, data := range subs {
+		if data.Topic == "" {
+			continue
+		}
 		old, had := g.topics[data.Topic]
 		if twice := topics[data.Topic]; twice != nil {
 			old = twice
@@ -85,7 +86,7 @@ func (g *Group) subscribe(subs []SubscriptionData) (topics map[string]*subscribe
 	return topics, differs || changed, changed
 }
 
-func compile(data *SubscriptionData) *filter.Tags {
+func compile(data *protocol.SubscriptionData) *filter.Tags {
 	switch {
 	case data.ClassFilterMode:
 		return filter.All()

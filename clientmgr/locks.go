@@ -20,13 +20,13 @@ const (
 // called from any goroutine.
 type Locks struct {
 	mu     sync.Mutex // guards both maps and the locks in them
-	groups map[string]map[MessageQueue]*lock
+	groups map[string]map[protocol.MessageQueue]*lock
 	peers  map[protocol.Peer]map[*lock]struct{}
 }
 
 type lock struct {
 	group  string
-	queue  MessageQueue
+	queue  protocol.MessageQueue
 	client string
 	peer   protocol.Peer // the connection that asked last
 	taken  time.Time
@@ -36,19 +36,19 @@ func (l *lock) expired(now time.Time) bool { return now.Sub(l.taken) > lockLife 
 
 // NewLocks makes an empty table.
 func NewLocks() *Locks {
-	return &Locks{groups: make(map[string]map[MessageQueue]*lock), peers: make(map[protocol.Peer]map[*lock]struct{})}
+	return &Locks{groups: make(map[string]map[protocol.MessageQueue]*lock), peers: make(map[protocol.Peer]map[*lock]struct{})}
 }
 
 // Lock gives a client the locks of those queues that are free, ran out, or are its own already, and returns those
 // which it holds now. They are free again after Unlock, 60 s without another Lock, or when p closes; the last is
 // ours alone, Java has the other members wait for the 60 s.
-func (s *Locks) Lock(now time.Time, group, client string, p protocol.Peer, queues []MessageQueue) []MessageQueue {
+func (s *Locks) Lock(now time.Time, group, client string, p protocol.Peer, queues []protocol.MessageQueue) []protocol.MessageQueue {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p.Closed() {
 		return nil
 	}
-	var own []MessageQueue
+	var own []protocol.MessageQueue
 	for _, q := range queues {
 		l := s.groups[group][q]
 		switch {
@@ -58,7 +58,7 @@ func (s *Locks) Lock(now time.Time, group, client string, p protocol.Peer, queue
 			}
 			l = &lock{group: group, queue: q, client: client}
 			if s.groups[group] == nil {
-				s.groups[group] = make(map[MessageQueue]*lock)
+				s.groups[group] = make(map[protocol.MessageQueue]*lock)
 			}
 			s.groups[group][q] = l
 		case l.client != client && !l.expired(now):
@@ -77,7 +77,7 @@ func (s *Locks) Lock(now time.Time, group, client string, p protocol.Peer, queue
 }
 
 // Unlock gives back the locks of those queues that the client holds.
-func (s *Locks) Unlock(group, client string, queues []MessageQueue) {
+func (s *Locks) Unlock(group, client string, queues []protocol.MessageQueue) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, q := range queues {
@@ -88,7 +88,7 @@ func (s *Locks) Unlock(group, client string, queues []MessageQueue) {
 }
 
 // Locked tells whether a client holds the lock of a queue.
-func (s *Locks) Locked(now time.Time, group, client string, q MessageQueue) bool {
+func (s *Locks) Locked(now time.Time, group, client string, q protocol.MessageQueue) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.groups[group][q]

@@ -13,7 +13,7 @@ import (
 // without a word. The answer says in IS_SUB_CHANGE whether the next heartbeat should bring the subscriptions, which a
 // client may leave out in version 2. Source: Java ClientManageProcessor.
 func (s *Service) Heartbeat(c *protocol.Call) error {
-	d := new(heartbeatData)
+	d := new(protocol.HeartbeatData)
 	if err := read(c, d); err != nil {
 		return err
 	}
@@ -36,10 +36,10 @@ func (s *Service) Heartbeat(c *protocol.Call) error {
 }
 
 // complete tells whether all groups and retry topics exist.
-func (s *Service) complete(d *heartbeatData) bool {
-	for i := range d.Consumers {
-		g := &d.Consumers[i]
-		if s.wanted(g) && (s.cfg.Groups.Get([]byte(g.Group)) == nil || s.cfg.Topics.Get([]byte(topic.RetryTopic(g.Group))) == nil) {
+func (s *Service) complete(d *protocol.HeartbeatData) bool {
+	for i := range d.ConsumerDataSet {
+		g := &d.ConsumerDataSet[i]
+		if s.wanted(g) && (s.cfg.Groups.Get([]byte(g.GroupName)) == nil || s.cfg.Topics.Get([]byte(topic.RetryTopic(g.GroupName))) == nil) {
 			return false
 		}
 	}
@@ -47,22 +47,25 @@ func (s *Service) complete(d *heartbeatData) bool {
 }
 
 // create makes the groups and retry topics that are missing.
-func (s *Service) create(ctx context.Context, d *heartbeatData) error {
+func (s *Service) create(ctx context.Context, d *protocol.HeartbeatData) error {
 	var retry []*topic.Config
-	for i := range d.Consumers {
-		g := &d.Consumers[i]
+	for i := range d.ConsumerDataSet {
+		g := &d.ConsumerDataSet[i]
 		if !s.wanted(g) {
 			continue
 		}
-		group := s.cfg.Groups.Get([]byte(g.Group))
+		group := s.cfg.Groups.Get([]byte(g.GroupName))
 		if group == nil {
+			if topic.CheckGroup(g.GroupName) != nil {
+				continue
+			}
 			var err error
-			if group, err = s.cfg.Groups.Create(ctx, g.Group); err != nil {
+			if group, err = s.cfg.Groups.Create(ctx, g.GroupName); err != nil {
 				return err
 			}
 		}
-		if group != nil && s.cfg.Topics.Get([]byte(topic.RetryTopic(g.Group))) == nil {
-			cfg := topic.NewConfig(topic.RetryTopic(g.Group), group.RetryQueueNums)
+		if group != nil && s.cfg.Topics.Get([]byte(topic.RetryTopic(g.GroupName))) == nil {
+			cfg := topic.NewConfig(topic.RetryTopic(g.GroupName), group.RetryQueueNums)
 			cfg.Order = s.ordered(g)
 			if g.UnitMode {
 				cfg.SysFlag = topic.FlagUnitSub
@@ -77,28 +80,32 @@ func (s *Service) create(ctx context.Context, d *heartbeatData) error {
 }
 
 // register enters the client into its groups and answers.
-func (s *Service) register(c *protocol.Call, d *heartbeatData) error {
+func (s *Service) register(c *protocol.Call, d *protocol.HeartbeatData) error {
 	client := clientmgr.Client{ID: d.ClientID, Peer: c.Peer, Language: c.Language, Version: c.Version}
-	resend := d.Fingerprint == 0
-	for i := range d.Consumers {
-		g := &d.Consumers[i]
+	resend := d.HeartbeatFingerprint == 0
+	for i := range d.ConsumerDataSet {
+		g := &d.ConsumerDataSet[i]
 		if !s.wanted(g) {
 			continue
 		}
-		group := s.cfg.Groups.Get([]byte(g.Group))
+		group := s.cfg.Groups.Get([]byte(g.GroupName))
 		if group == nil {
 			continue
 		}
-		h := d.heartbeat(g, client)
-		h.Quiet = !group.NotifyConsumerIDsChangedEnable
-		r := s.cfg.Clients.Consumers.Register(c.Turn, c.Turn.Now, h)
+		r := s.cfg.Clients.Consumers.Register(c.Turn, c.Turn.Now, &clientmgr.Heartbeat{
+			Group: g.GroupName, Client: client, Type: g.ConsumeType, Model: g.MessageModel, From: g.ConsumeFromWhere,
+			Subscriptions: g.SubscriptionDataSet,
+			WithoutSub:    d.WithoutSub && d.HeartbeatFingerprint != 0, // version 1 does not know it
+			Fingerprint:   d.HeartbeatFingerprint,
+			Quiet:         !group.NotifyConsumerIDsChangedEnable,
+		})
 		if r.TooMany {
 			return tooMany(c)
 		}
 		resend = resend || r.Resend
 	}
-	for _, p := range d.Producers {
-		if p.Group != "" && !s.cfg.Clients.Producers.Register(c.Turn.Now, p.Group, client) {
+	for _, p := range d.ProducerDataSet {
+		if p.GroupName != "" && !s.cfg.Clients.Producers.Register(c.Turn.Now, p.GroupName, client) {
 			return tooMany(c)
 		}
 	}
@@ -114,14 +121,14 @@ func (s *Service) register(c *protocol.Call, d *heartbeatData) error {
 }
 
 // wanted tells whether a consumer group of a heartbeat counts.
-func (s *Service) wanted(g *consumerData) bool {
-	return g.Group != "" && !(enum(g.Type, consumeTypes...) == active && s.cfg.RejectPull())
+func (s *Service) wanted(g *protocol.ConsumerData) bool {
+	return g.GroupName != "" && !(g.ConsumeType == protocol.ConsumeActively && s.cfg.RejectPull())
 }
 
 // ordered tells whether the group subscribes a topic whose messages are in a global order.
-func (s *Service) ordered(g *consumerData) bool {
-	for i := range g.Subscriptions {
-		if t := s.cfg.Topics.Get([]byte(g.Subscriptions[i].Topic)); t != nil && t.Order {
+func (s *Service) ordered(g *protocol.ConsumerData) bool {
+	for i := range g.SubscriptionDataSet {
+		if t := s.cfg.Topics.Get([]byte(g.SubscriptionDataSet[i].Topic)); t != nil && t.Order {
 			return true
 		}
 	}

@@ -35,6 +35,8 @@ type Config struct {
 	Offload func(c *protocol.Call, run func(ctx context.Context, c *protocol.Call) error)
 	// RejectPull: consumers that pull on their own are not registered (rejectPullConsumerEnable); nil is no.
 	RejectPull func() bool
+	// Notifies: members are told when their group has changed (notifyConsumerIdsChangedEnable); nil is yes.
+	Notifies func() bool
 }
 
 // Service serves HEART_BEAT, UNREGISTER_CLIENT, CHECK_CLIENT_CONFIG, GET_CONSUMER_LIST_BY_GROUP, LOCK_BATCH_MQ and
@@ -48,12 +50,18 @@ func New(cfg Config) *Service {
 	if cfg.RejectPull == nil {
 		cfg.RejectPull = func() bool { return false }
 	}
+	if cfg.Notifies == nil {
+		cfg.Notifies = func() bool { return true }
+	}
 	return &Service{cfg}
 }
 
 // Notify tells the members of a group, one-way, that it has changed (code 40), so that they share out its queues
 // anew at once. It is a clientmgr.Changed. Source: Java Broker2Client.notifyConsumerIdsChanged.
-func Notify(t *protocol.Turn, group string, peers []protocol.Peer) {
+func (s *Service) Notify(t *protocol.Turn, group string, peers []protocol.Peer) {
+	if !s.cfg.Notifies() {
+		return
+	}
 	c := &protocol.Command{Code: protocol.NotifyConsumerIdsChanged}
 	c.SetOneway()
 	c.Set("consumerGroup", group)
@@ -90,52 +98,40 @@ func (s *Service) List(c *protocol.Call) error {
 	if len(ids) == 0 {
 		return protocol.Errorf(protocol.SystemError, "no consumer for this group, %s", h.ConsumerGroup)
 	}
-	return answer(c, clientIDs{ids})
+	return answer(c, protocol.GetConsumerListByGroupResponseBody{ConsumerIDList: ids})
 }
 
 // Lock serves LOCK_BATCH_MQ: it answers which of the queues the client may now consume in order, for 60 s. The
 // answer holds for this broker alone (Java's default, lockInStrictMode off). Source: Java AdminBrokerProcessor.
 func (s *Service) Lock(c *protocol.Call) error {
-	var d lockData
+	var d protocol.LockBatchRequestBody
 	if err := read(c, &d); err != nil {
 		return err
 	}
-	own := s.cfg.Clients.Locks.Lock(c.Turn.Now, d.Group, d.ClientID, c.Peer, d.queues())
-	locked := lockedData{make([]messageQueue, len(own))}
-	for i, q := range own {
-		locked.Queues[i] = messageQueue{q.BrokerName, q.QueueID, q.Topic}
-	}
-	return answer(c, locked)
+	own := s.cfg.Clients.Locks.Lock(c.Turn.Now, d.ConsumerGroup, d.ClientID, c.Peer, d.MQSet)
+	return answer(c, protocol.LockBatchResponseBody{LockOKMQSet: own})
 }
 
 // Unlock serves UNLOCK_BATCH_MQ, usually one-way.
 func (s *Service) Unlock(c *protocol.Call) error {
-	var d lockData
+	var d protocol.UnlockBatchRequestBody
 	if err := read(c, &d); err != nil {
 		return err
 	}
-	s.cfg.Clients.Locks.Unlock(d.Group, d.ClientID, d.queues())
+	s.cfg.Clients.Locks.Unlock(d.ConsumerGroup, d.ClientID, d.MQSet)
 	return answer(c, nil)
-}
-
-func (d *lockData) queues() []clientmgr.MessageQueue {
-	list := make([]clientmgr.MessageQueue, len(d.Queues))
-	for i, q := range d.Queues {
-		list[i] = clientmgr.MessageQueue{Topic: q.Topic, BrokerName: q.Broker, QueueID: q.ID}
-	}
-	return list
 }
 
 // Check serves CHECK_CLIENT_CONFIG, which asks whether the broker can filter by an expression. Tag expressions are
 // not looked at; others are SYSTEM_ERROR. Source: Java ClientManageProcessor.checkClientConfig with
 // enablePropertyFilter off.
 func (s *Service) Check(c *protocol.Call) error {
-	var d checkData
+	var d protocol.CheckClientRequestBody
 	if err := read(c, &d); err != nil {
 		return err
 	}
-	if d.Subscription != nil && !filter.IsTag(d.Subscription.Kind) {
-		return protocol.Errorf(protocol.SystemError, "%v", filter.UnsupportedError(d.Subscription.Kind))
+	if d.SubscriptionData != nil && !filter.IsTag(d.SubscriptionData.ExpressionType) {
+		return protocol.Errorf(protocol.SystemError, "%v", filter.UnsupportedError(d.SubscriptionData.ExpressionType))
 	}
 	return answer(c, nil)
 }

@@ -127,9 +127,9 @@ type bench struct {
 
 func newBench() *bench {
 	b := &bench{
-		tables:  &tables{topics: map[string]*topic.Config{}, groups: map[string]*topic.GroupConfig{}, autoCreate: true},
-		clients: clientmgr.New(Notify),
+		tables: &tables{topics: map[string]*topic.Config{}, groups: map[string]*topic.GroupConfig{}, autoCreate: true},
 	}
+	b.clients = clientmgr.New(func(t *protocol.Turn, group string, peers []protocol.Peer) { b.Notify(t, group, peers) })
 	b.Service = New(Config{
 		Topics: topics{b.tables}, Groups: groups{b.tables}, Clients: b.clients,
 		RejectPull: func() bool { return b.rejects },
@@ -214,7 +214,7 @@ func TestService_JavaFrames(t *testing.T) {
 		b, p := newBench(), &peer{name: "a"}
 		if req.Code == protocol.NotifyConsumerIdsChanged {
 			group, _ := req.Get("consumerGroup")
-			Notify(nil, string(group), []protocol.Peer{p})
+			b.Notify(nil, string(group), []protocol.Peer{p})
 			got := p.frames(t)
 			if len(got) != 1 || got[0].Code != req.Code || !got[0].IsOneway() || !slices.EqualFunc(got[0].Fields, req.Fields, sameField) || len(got[0].Body) > 0 {
 				t.Errorf("%s: %+v", name, got)
