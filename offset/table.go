@@ -123,7 +123,10 @@ func (t *Table) Get(group, topic []byte, queue int32) (offset int64, ok bool) {
 	if offset, ok = q.reset[queue]; !ok {
 		offset, ok = q.committed[queue]
 	}
-	return offset, ok && offset >= 0
+	if offset < 0 {
+		return 0, false
+	}
+	return offset, ok
 }
 
 // Commit stores an offset; it may be smaller than the one before. While a reset is pending it is ignored, and
