@@ -5,8 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
-	"unicode/utf16"
-	"unicode/utf8"
+
+	"rocketd/internal/laxjson"
 )
 
 // scanError is what is wrong with a JSON header.
@@ -278,91 +278,19 @@ func (s *scanner) text(quote byte) ([]byte, error) {
 
 // escaped goes on with a string that started at from, at its first backslash.
 func (s *scanner) escaped(quote byte, from int) ([]byte, error) {
-	b, i := s.b, s.i
-	to := i // what was read moves here
-	for i < len(b) {
-		c := b[i]
-		i++
-		if c == quote {
-			s.i = i
-			return b[from:to:to], nil
-		}
-		if c != '\\' {
-			b[to] = c
-			to++
-			continue
-		}
-		if i == len(b) {
-			break
-		}
-		c = b[i]
-		i++
-		switch c {
-		case '"', '\\', '/', '\'':
-		case 'b':
-			c = '\b'
-		case 'f':
-			c = '\f'
-		case 'n':
-			c = '\n'
-		case 'r':
-			c = '\r'
-		case 't':
-			c = '\t'
-		case 'v':
-			c = '\v'
-		case 'u':
-			r, ok := hex4(b, i)
+	first := s.i
+	for ; s.i < len(s.b); s.i++ {
+		switch s.b[s.i] {
+		case '\\':
+			s.i++
+		case quote:
+			text, ok := laxjson.AppendUnescaped(s.b[from:first], s.b[first:s.i])
 			if !ok {
-				s.i = i
 				return nil, errEscape
 			}
-			i += 4
-			if r < utf8.RuneSelf {
-				c = byte(r)
-				break
-			}
-			if utf16.IsSurrogate(r) {
-				low, ok := rune(0), false
-				if i+6 <= len(b) && b[i] == '\\' && b[i+1] == 'u' {
-					low, ok = hex4(b, i+2)
-				}
-				if r = utf16.DecodeRune(r, low); !ok || r == utf8.RuneError {
-					c = '?' // half a pair; Java's UTF-8 has a question mark for it too
-					break
-				}
-				i += 6
-			}
-			to += utf8.EncodeRune(b[to:], r) // at most 3 bytes for 6, 4 for 12
-			continue
-		default:
-			s.i = i
-			return nil, errEscape
+			s.i++
+			return text[:len(text):len(text)], nil
 		}
-		b[to] = c
-		to++
 	}
-	s.i = i
 	return nil, errSyntax
-}
-
-func hex4(b []byte, i int) (rune, bool) {
-	if i+4 > len(b) {
-		return 0, false
-	}
-	var r rune
-	for _, c := range b[i : i+4] {
-		switch {
-		case c >= '0' && c <= '9':
-			c -= '0'
-		case c >= 'a' && c <= 'f':
-			c -= 'a' - 10
-		case c >= 'A' && c <= 'F':
-			c -= 'A' - 10
-		default:
-			return 0, false
-		}
-		r = r<<4 | rune(c)
-	}
-	return r, true
 }

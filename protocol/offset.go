@@ -65,7 +65,7 @@ type GetConsumerStatusBody struct {
 type ConsumerOffsetSerializeWrapper struct {
 	DataVersion     *DataVersion               `json:"dataVersion"`
 	OffsetTable     map[string]map[int32]int64 `json:"offsetTable"`
-	PullOffsetTable map[string]map[int32]int64 `json:"pullOffsetTable,omitempty"`
+	PullOffsetTable map[string]map[int32]int64 `json:"pullOffsetTable"`
 }
 
 // DelayOffsetSerializeWrapper has the offset of each delay level.

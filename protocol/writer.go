@@ -3,6 +3,8 @@ package protocol
 import (
 	"encoding/binary"
 	"strconv"
+
+	"rocketd/internal/laxjson"
 )
 
 // FrameWriter writes one frame at the end of a buffer, straight into the place that it leaves from: length word,
@@ -88,7 +90,7 @@ func (w *FrameWriter) Str(key, val string) {
 		w.buf = append(w.buf, val...)
 		return
 	}
-	w.buf = append(appendEscaped(w.buf, val), '"')
+	w.buf = append(laxjson.AppendEscaped(w.buf, val), '"')
 }
 
 // Bytes writes a text.
@@ -99,7 +101,7 @@ func (w *FrameWriter) Bytes(key string, val []byte) {
 		w.buf = append(w.buf, val...)
 		return
 	}
-	w.buf = append(appendEscaped(w.buf, val), '"')
+	w.buf = append(laxjson.AppendEscaped(w.buf, val), '"')
 }
 
 // Int writes a decimal number.
@@ -131,7 +133,7 @@ func (w *FrameWriter) field(key, val []byte) {
 	}
 	if w.form == JSON {
 		var room [64]byte
-		key = appendEscaped(room[:0], key)
+		key = laxjson.AppendEscaped(room[:0], key)
 	}
 	w.Bytes(string(key), val)
 }
@@ -167,7 +169,7 @@ func (w *FrameWriter) endJSON() {
 	b = strconv.AppendInt(b, int64(w.opaque), 10)
 	if w.remark != "" {
 		b = append(b, `,"remark":"`...)
-		b = append(appendEscaped(b, w.remark), '"')
+		b = append(laxjson.AppendEscaped(b, w.remark), '"')
 	}
 	b = append(b, `,"serializeTypeCurrentRPC":"JSON","version":`...)
 	b = strconv.AppendInt(b, int64(w.version), 10)
@@ -189,35 +191,4 @@ func (w *FrameWriter) Finish() []byte {
 func (w *FrameWriter) finish() {
 	w.Body()
 	binary.BigEndian.PutUint32(w.buf[w.start:], uint32(len(w.buf)-w.start-4))
-}
-
-// appendEscaped appends the inside of a JSON string.
-func appendEscaped[T string | []byte](dst []byte, s T) []byte {
-	from := 0
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c >= ' ' && c != '"' && c != '\\' {
-			continue
-		}
-		dst = append(dst, s[from:i]...)
-		from = i + 1
-		switch c {
-		case '"', '\\':
-			dst = append(dst, '\\', c)
-		case '\b':
-			dst = append(dst, `\b`...)
-		case '\f':
-			dst = append(dst, `\f`...)
-		case '\n':
-			dst = append(dst, `\n`...)
-		case '\r':
-			dst = append(dst, `\r`...)
-		case '\t':
-			dst = append(dst, `\t`...)
-		default:
-			dst = append(dst, `\u00`...)
-			dst = append(dst, "0123456789abcdef"[c>>4], "0123456789abcdef"[c&15])
-		}
-	}
-	return append(dst, s[from:]...)
 }

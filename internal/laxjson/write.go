@@ -123,6 +123,10 @@ func (w *writer) list(v reflect.Value, depth int) error {
 		return nil
 	}
 	w.buf = append(w.buf, '[')
+	if v.Len() == 0 {
+		w.line(depth + 1) // an empty list, unlike an empty object, takes three lines of a file
+		w.line(depth)
+	}
 	for i := range v.Len() {
 		if i > 0 {
 			w.buf = append(w.buf, ',')
