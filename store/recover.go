@@ -2,6 +2,7 @@ package store
 
 import (
 	"math"
+	"strings"
 	"time"
 
 	"rocketd/message"
@@ -111,7 +112,12 @@ func (s *Store) loadQueues(limit int64) (last, end int64, err error) {
 
 // build adds the unit of a record to its queue. Inner batches belong to queues of another kind.
 func (s *Store) build(r *message.Record, touched map[*consumequeue.Queue]bool) error {
-	if !r.HasQueue() || r.SysFlag&message.FlagInnerBatch != 0 || r.QueueID < 0 || len(r.Topic) == 0 {
+	if !r.HasQueue() || r.SysFlag&message.FlagInnerBatch != 0 {
+		return nil
+	}
+	if !isName(r.Topic) || r.QueueID < 0 {
+		s.cfg.Log.Error("record left out of its queue: topic or queue id cannot be right",
+			"topic", string(r.Topic), "queue", r.QueueID, "physical", r.Physical)
 		return nil
 	}
 	q := s.Find(r.Topic, r.QueueID)
@@ -123,11 +129,17 @@ func (s *Store) build(r *message.Record, touched map[*consumequeue.Queue]bool) e
 		return err
 	}
 	if !ok {
-		s.cfg.Log.Error("record left out of its queue: too many offsets are missing before it",
+		s.cfg.Log.Error("record left out of its queue: its offset cannot be right",
 			"topic", q.Topic(), "queue", q.ID(), "offset", r.QueueOffset, "physical", r.Physical)
 	}
 	touched[q] = true
 	return nil
+}
+
+// isName tells whether a topic can be the name of a directory. Nobody creates others; a damaged record may have one.
+func isName(topic []byte) bool {
+	t := string(topic)
+	return t != "" && t != "." && t != ".." && len(t) <= 255 && !strings.ContainsAny(t, "/\x00")
 }
 
 func (s *Store) writeBuilt(touched map[*consumequeue.Queue]bool) error {

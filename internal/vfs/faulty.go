@@ -1,9 +1,6 @@
 package vfs
 
-import (
-	"io"
-	"io/fs"
-)
+import "io/fs"
 
 // Op is an operation that can be made to fail.
 type Op string
@@ -24,12 +21,20 @@ const (
 // that fails has written the first half of its bytes. Without maps, every read is an OpRead.
 type Faulty struct {
 	FS
-	Fail  func(op Op, name string) error // may be called from several goroutines
-	NoMap bool
+	Fail   func(op Op, name string) error // may be called from several goroutines; nil never fails
+	NoMap  bool
+	NoSync bool // syncs do nothing, for speed
+}
+
+func (f *Faulty) fail(op Op, name string) error {
+	if f.Fail == nil {
+		return nil
+	}
+	return f.Fail(op, name)
 }
 
 func (f *Faulty) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
-	if err := f.Fail(OpOpen, name); err != nil {
+	if err := f.fail(OpOpen, name); err != nil {
 		return nil, err
 	}
 	file, err := f.FS.OpenFile(name, flag, perm)
@@ -40,27 +45,28 @@ func (f *Faulty) OpenFile(name string, flag int, perm fs.FileMode) (File, error)
 }
 
 func (f *Faulty) Rename(from, to string) error {
-	if err := f.Fail(OpRename, to); err != nil {
+	if err := f.fail(OpRename, to); err != nil {
 		return err
 	}
 	return f.FS.Rename(from, to)
 }
 
 func (f *Faulty) Remove(name string) error {
-	if err := f.Fail(OpRemove, name); err != nil {
+	if err := f.fail(OpRemove, name); err != nil {
 		return err
 	}
 	return f.FS.Remove(name)
 }
 
 func (f *Faulty) SyncDir(dir string) error {
-	if err := f.Fail(OpSync, dir); err != nil {
+	if err := f.fail(OpSync, dir); err != nil {
 		return err
+	}
+	if f.NoSync {
+		return nil
 	}
 	return f.FS.SyncDir(dir)
 }
-
-func (f *Faulty) Lock(name string) (io.Closer, error) { return f.FS.Lock(name) }
 
 type faultyFile struct {
 	File
@@ -69,7 +75,7 @@ type faultyFile struct {
 }
 
 func (f *faultyFile) WriteAt(b []byte, off int64) (int, error) {
-	if err := f.fs.Fail(OpWrite, f.name); err != nil {
+	if err := f.fs.fail(OpWrite, f.name); err != nil {
 		n, _ := f.File.WriteAt(b[:len(b)/2], off)
 		return n, err
 	}
@@ -77,28 +83,31 @@ func (f *faultyFile) WriteAt(b []byte, off int64) (int, error) {
 }
 
 func (f *faultyFile) ReadAt(b []byte, off int64) (int, error) {
-	if err := f.fs.Fail(OpRead, f.name); err != nil {
+	if err := f.fs.fail(OpRead, f.name); err != nil {
 		return 0, err
 	}
 	return f.File.ReadAt(b, off)
 }
 
 func (f *faultyFile) Sync() error {
-	if err := f.fs.Fail(OpSync, f.name); err != nil {
+	if err := f.fs.fail(OpSync, f.name); err != nil {
 		return err
+	}
+	if f.fs.NoSync {
+		return nil
 	}
 	return f.File.Sync()
 }
 
 func (f *faultyFile) Allocate(size int64) error {
-	if err := f.fs.Fail(OpAllocate, f.name); err != nil {
+	if err := f.fs.fail(OpAllocate, f.name); err != nil {
 		return err
 	}
 	return f.File.Allocate(size)
 }
 
 func (f *faultyFile) Zero(off, n int64) error {
-	if err := f.fs.Fail(OpZero, f.name); err != nil {
+	if err := f.fs.fail(OpZero, f.name); err != nil {
 		return err
 	}
 	return f.File.Zero(off, n)

@@ -159,12 +159,17 @@ func (s *Set) Last(q *Queue) (u Unit, ok bool, err error) {
 	return u, err == nil && !u.Filler(), err
 }
 
+// maxOffset is more than any queue has messages; larger numbers come from damaged records.
+const maxOffset = 1 << 50
+
 // Build adds a unit at its own offset while a log is read again: one that is there already is passed over. The first
 // of an empty queue may have any offset. Units that are missing in front of another become fillers; if more than a
-// few files of them were missing, which no sound log can explain, the unit is left out and false returned.
+// few files of them were missing, which no sound log can explain, or if the offset is no offset at all, the unit is left out and false returned.
 func (s *Set) Build(q *Queue, offset int64, u Unit) (bool, error) {
 	end := q.Max()
 	switch {
+	case offset < 0 || offset > maxOffset:
+		return false, nil
 	case offset < end:
 		return true, nil
 	case q.Min() == end && offset > end:
