@@ -126,6 +126,9 @@ func (t *Table) Offload(c *protocol.Call, run PoolHandler) {
 	}
 }
 
+// Waiting is how many calls wait for the pool.
+func (t *Table) Waiting() int { return len(t.jobs) }
+
 // EndTurn commits what the turn's handlers staged.
 func (t *Table) EndTurn(turn *protocol.Turn) {
 	if turn.Appends != nil {

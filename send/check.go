@@ -135,6 +135,10 @@ func checkName(name []byte) *protocol.Error {
 	return nil
 }
 
+func noGroup(group []byte) *protocol.Error {
+	return protocol.Errorf(protocol.SubscriptionGroupNotExist, "subscription group not exist, %s", group)
+}
+
 func tooLong(n, limit int) *protocol.Error {
 	return protocol.Errorf(protocol.MessageIllegal, "the message body has %d bytes, maxMessageSize is %d", n, limit)
 }

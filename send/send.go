@@ -20,6 +20,8 @@ type Topics interface {
 	// Create makes a topic that a producer asked for, durable when it returns. It returns nil when there is no
 	// template to make it from. It may block.
 	Create(ctx context.Context, name, template string, queues int32) (*topic.Config, error)
+	// Ensure makes topics that are missing as they are given. It may block.
+	Ensure(configs ...*topic.Config) error
 }
 
 // Groups is what send needs of the subscription-group table.
@@ -100,6 +102,9 @@ func (s *Service) take(c *protocol.Call, h *protocol.SendMessageRequest) *protoc
 		if e := checkName(h.Topic); e != nil {
 			return e
 		}
+		if group, ok := topic.GroupOfRetry(h.Topic); ok && s.cfg.Groups.Get(group) == nil {
+			return noGroup(group)
+		}
 		s.create(c, h)
 		return nil
 	}
@@ -118,7 +123,7 @@ func (s *Service) take(c *protocol.Call, h *protocol.SendMessageRequest) *protoc
 		id = rand.Int32N(max(cfg.WriteQueueNums, 1))
 	}
 	if group, ok := topic.GroupOfRetry(h.Topic); ok && s.cfg.Groups.Get(group) == nil {
-		return protocol.Errorf(protocol.SubscriptionGroupNotExist, "subscription group not exist, %s", group)
+		return noGroup(group)
 	}
 	q := s.cfg.Queues.Find(h.Topic, id)
 	if q == nil {
@@ -224,11 +229,16 @@ func (s *Service) stageBatch(c *protocol.Call, h *protocol.SendMessageRequest, q
 // AbstractSendMessageProcessor.msgCheck, TopicConfigManager.createTopicInSendMessageMethod.
 func (s *Service) create(c *protocol.Call, h *protocol.SendMessageRequest) {
 	name, template, queues := string(h.Topic), string(h.DefaultTopic), h.DefaultTopicQueueNums
-	if topic.IsRetry(h.Topic) {
-		template, queues = "", 1
-	}
+	retry := topic.IsRetry(h.Topic)
 	s.cfg.Offload(c, func(ctx context.Context, c *protocol.Call) error {
-		cfg, err := s.cfg.Topics.Create(ctx, name, template, queues)
+		var cfg *topic.Config
+		var err error
+		if retry {
+			cfg = topic.NewConfig(name, 1)
+			err = s.cfg.Topics.Ensure(cfg)
+		} else {
+			cfg, err = s.cfg.Topics.Create(ctx, name, template, queues)
+		}
 		if err != nil {
 			return err
 		}

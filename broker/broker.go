@@ -1,0 +1,120 @@
+// Package broker is the role Broker: it builds the modules and services, introduces them to each other, holds the
+// request table and registers with every NameServer. It decides nothing.
+package broker
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"rocketd/clientmgr"
+	"rocketd/dispatch"
+	"rocketd/internal/vfs"
+	"rocketd/longpoll"
+	"rocketd/manage"
+	"rocketd/member"
+	"rocketd/meta"
+	"rocketd/offset"
+	"rocketd/protocol"
+	"rocketd/pull"
+	"rocketd/put"
+	"rocketd/query"
+	"rocketd/remoting"
+	"rocketd/send"
+	"rocketd/stats"
+	"rocketd/store"
+	"rocketd/store/consumequeue"
+)
+
+// Broker is one broker. New opens its store and binds its ports, Run serves, Close is for one that never ran.
+type Broker struct {
+	cfg  Config
+	log  *slog.Logger
+	id   identity
+	live *live
+
+	store     *store.Store
+	topics    *meta.Topics
+	groups    *meta.Groups
+	offsets   *offset.Table
+	clients   *clientmgr.Clients
+	board     *stats.Board
+	room      *longpoll.Room[*consumequeue.Queue, pull.Waiter]
+	put       *put.Service
+	send      *send.Service
+	pull      *pull.Service
+	query     *query.Service
+	member    *member.Service
+	manage    *manage.Service
+	table     *dispatch.Table
+	server    *remoting.Server
+	outgoing  *remoting.Client
+	registrar *registrar
+	closed    sync.Once
+}
+
+// New opens the store, which recovers what a crash left, loads the tables and binds the ports. It fails early and
+// starts nothing. A *vfs.LockedError says that another process has the store.
+func New(cfg Config) (_ *Broker, err error) {
+	if cfg.FS == nil {
+		cfg.FS = vfs.OS
+	}
+	b := &Broker{cfg: cfg, log: cfg.Log, live: newLive(cfg.Settings)}
+	if b.id, err = newIdentity(cfg.Settings); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.Close())
+		}
+	}()
+	if err := b.openState(); err != nil {
+		return nil, err
+	}
+	b.buildServices()
+	b.server, err = remoting.Listen(remoting.ServerConfig{
+		Addrs:      []string{b.id.listen, b.id.fast},
+		Loops:      cfg.Settings.Int("serverSelectorThreads") / 3, // Java's default of 3 stands for ours
+		Idle:       time.Duration(cfg.Settings.Int64("serverChannelMaxIdleTimeSeconds")) * time.Second,
+		NewHandler: func() remoting.Handler { return b.table },
+		NewTurn:    func() *protocol.Turn { return &protocol.Turn{Appends: b.put.NewBatch()} },
+		Log:        b.component("remoting"),
+	})
+	return b, err
+}
+
+func (b *Broker) component(name string) *slog.Logger { return b.log.With("component", name) }
+
+// openState opens what is on disk.
+func (b *Broker) openState() (err error) {
+	s, d := b.cfg.Settings, newDirs(b.cfg.Settings)
+	b.store, err = store.Open(store.Config{
+		Dir:           d.root,
+		CommitLogDir:  d.commitLog,
+		FileSize:      s.Int64("mappedFileSizeCommitLog"),
+		QueueFileSize: s.Int64("mappedFileSizeConsumeQueue"),
+		SyncFlush:     s.String("flushDiskType") == "SYNC_FLUSH",
+		FlushInterval: s.Duration("flushIntervalCommitLog"),
+		Flushed:       func(physical int64) { b.put.Flushed(physical) },
+		FS:            b.cfg.FS,
+		Log:           b.component("store"),
+	})
+	if err != nil {
+		return err
+	}
+	b.registrar = newRegistrar(b.id, s, b.live, nil, b.component("registration"))
+	b.topics, err = meta.OpenTopics(meta.Config{FS: b.cfg.FS, Dir: d.config, Log: b.component("topics"), Changed: b.registrar.mark})
+	if err != nil {
+		return err
+	}
+	b.groups, err = meta.OpenGroups(meta.Config{FS: b.cfg.FS, Dir: d.config, Log: b.component("groups")})
+	if err != nil {
+		return err
+	}
+	b.offsets, err = offset.Open(offset.Config{FS: b.cfg.FS, Dir: d.config, Log: b.component("offsets")})
+	if err != nil {
+		return err
+	}
+	return b.ensureSystem()
+}

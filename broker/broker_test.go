@@ -1,0 +1,296 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"testing"
+	"time"
+
+	"rocketd/message"
+	"rocketd/protocol"
+	"rocketd/remoting"
+	"rocketd/settings"
+)
+
+// house is a running broker on ports of its own, and a client.
+type house struct {
+	t      testing.TB
+	addr   string
+	dir    string
+	client *remoting.Client
+	stop   func() error
+}
+
+// open starts a broker in dir; set changes settings, "key=value".
+func open(t testing.TB, dir string, set ...string) *house {
+	t.Helper()
+	port := freePort(t)
+	m := settings.Machine{Home: dir, IP: "127.0.0.1", HostName: "broker-t", Processors: 2}
+	s := settings.NewBroker(m, slog.New(slog.DiscardHandler))
+	for _, kv := range append([]string{
+		"listenPort=" + strconv.Itoa(port), "storePathRootDir=" + dir, "bindAddress=127.0.0.1",
+		"mappedFileSizeCommitLog=16777216", "mappedFileSizeConsumeQueue=600000",
+	}, set...) {
+		k, v, _ := bytes.Cut([]byte(kv), []byte("="))
+		s.Set(string(k), string(v))
+	}
+	ready := make(chan Ready, 1)
+	b, err := New(Config{Settings: s, Log: slog.New(slog.DiscardHandler), Ready: func(r Ready) { ready <- r }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx) }()
+	<-ready
+	h := &house{t: t, addr: fmt.Sprintf("127.0.0.1:%d", port), dir: dir,
+		client: remoting.NewClient(remoting.ClientConfig{Timeout: 10 * time.Second})}
+	stopped := false
+	h.stop = func() error {
+		if stopped {
+			return nil
+		}
+		stopped = true
+		h.client.Close()
+		cancel()
+		return <-ended
+	}
+	t.Cleanup(func() {
+		if err := h.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
+}
+
+// freePort finds a port whose neighbour at -2 is free too.
+func freePort(t testing.TB) int {
+	for range 50 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		l.Close()
+		if other, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port-2)); err == nil {
+			other.Close()
+			return port
+		}
+	}
+	t.Fatal("no free ports")
+	return 0
+}
+
+// call sends a request with ext fields "key=value" and returns the response.
+func (h *house) call(code int32, body string, fields ...string) *protocol.Command {
+	h.t.Helper()
+	c := &protocol.Command{Code: code, Body: []byte(body), Version: protocol.Version}
+	for _, f := range fields {
+		k, v, _ := bytes.Cut([]byte(f), []byte("="))
+		c.Set(string(k), string(v))
+	}
+	r, err := h.client.Invoke(h.t.Context(), h.addr, c)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return r
+}
+
+// send sends one message and returns the response.
+func (h *house) send(topic, body string, more ...string) *protocol.Command {
+	h.t.Helper()
+	fields := append([]string{"a=pg", "b=" + topic, "c=TBW102", "d=4", "e=0", "f=0", "g=1", "h=0", "i=TAGS\x01A\x02", "j=0", "k=false", "m=false"}, more...)
+	return h.call(protocol.SendMessageV2, body, fields...)
+}
+
+// pull pulls from queue 0 with the subscription in the header, holding for hold.
+func (h *house) pull(topic string, from int64, hold time.Duration, tags string) *protocol.Command {
+	h.t.Helper()
+	return h.call(protocol.PullMessage, "", "consumerGroup=g", "topic="+topic, "queueId=0", fmt.Sprintf("queueOffset=%d", from),
+		"maxMsgNums=32", "sysFlag=6", "commitOffset=0", fmt.Sprintf("suspendTimeoutMillis=%d", hold.Milliseconds()),
+		"subscription="+tags, "subVersion=0", "expressionType=TAG")
+}
+
+func field(c *protocol.Command, name string) string {
+	v, _ := c.Get(name)
+	return string(v)
+}
+
+// bodies returns the bodies of the records in a pull's answer.
+func bodies(t testing.TB, records []byte) (all []string) {
+	t.Helper()
+	for len(records) > 0 {
+		r, err := message.Decode(records)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !r.CheckCRC() {
+			t.Errorf("record at %d has a wrong checksum", r.Physical)
+		}
+		all = append(all, string(r.Body))
+		records = records[r.Size:]
+	}
+	return all
+}
+
+// A message to an unknown topic creates it, gets an offset and an ID, and can be read by offset and by ID.
+func TestBroker_SendAndPull(t *testing.T) {
+	h := open(t, t.TempDir())
+	for i := range 3 {
+		r := h.send("T", fmt.Sprint("m", i))
+		if r.Code != protocol.Success || field(r, "queueOffset") != strconv.Itoa(i) || field(r, "queueId") != "0" ||
+			field(r, "MSG_REGION") != "DefaultRegion" || field(r, "TRACE_ON") != "true" || len(field(r, "transactionId")) != 32 {
+			t.Fatalf("send %d: code %d %q %v", i, r.Code, r.Remark, r.Fields)
+		}
+		_, physical, err := message.ParseOffsetID(field(r, "msgId"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v := h.call(protocol.ViewMessageById, "", fmt.Sprintf("offset=%d", physical), "topic=T"); v.Code != protocol.Success || bodies(t, v.Body)[0] != fmt.Sprint("m", i) {
+			t.Errorf("by ID: code %d %q", v.Code, v.Remark)
+		}
+	}
+	r := h.pull("T", 0, 0, "*")
+	if got := bodies(t, r.Body); r.Code != protocol.Success || fmt.Sprint(got) != "[m0 m1 m2]" || r.Remark != "FOUND" ||
+		field(r, "nextBeginOffset") != "3" || field(r, "minOffset") != "0" || field(r, "maxOffset") != "3" || field(r, "suggestWhichBrokerId") != "0" {
+		t.Errorf("pull: code %d %q %v %v", r.Code, r.Remark, r.Fields, got)
+	}
+	if r := h.pull("T", 0, 0, "B || C"); r.Code != protocol.PullRetryImmediately || field(r, "nextBeginOffset") != "3" {
+		t.Errorf("filtered pull: code %d %v", r.Code, r.Fields)
+	}
+	for offset, want := range map[int64]int32{3: protocol.PullNotFound, 9: protocol.PullOffsetMoved} {
+		if r := h.pull("T", offset, 0, "*"); r.Code != want || field(r, "nextBeginOffset") != "3" {
+			t.Errorf("pull from %d: code %d, want %d; %v", offset, r.Code, want, r.Fields)
+		}
+	}
+}
+
+// A held pull is answered by the append, with and without flush to disk, and not by what its tags refuse.
+func TestBroker_HeldPull(t *testing.T) {
+	for _, mode := range []string{"ASYNC_FLUSH", "SYNC_FLUSH"} {
+		t.Run(mode, func(t *testing.T) {
+			h := open(t, t.TempDir(), "flushDiskType="+mode)
+			h.send("T", "first")
+			answered := make(chan *protocol.Command)
+			go func() { answered <- h.pull("T", 1, time.Minute, "B") }()
+			h.send("T", "refused")
+			h.send("T", "wanted", "i=TAGS\x01B\x02")
+			r := <-answered
+			if got := bodies(t, r.Body); r.Code != protocol.Success || fmt.Sprint(got) != "[wanted]" || field(r, "nextBeginOffset") != "3" {
+				t.Errorf("code %d %q %v %v", r.Code, r.Remark, r.Fields, got)
+			}
+			begin := time.Now()
+			if r := h.pull("T", 3, 300*time.Millisecond, "*"); r.Code != protocol.PullNotFound || time.Since(begin) < 300*time.Millisecond {
+				t.Errorf("expired: code %d after %v", r.Code, time.Since(begin))
+			}
+		})
+	}
+}
+
+// A client batch becomes messages with adjoining offsets and one answer with all IDs.
+func TestBroker_Batch(t *testing.T) {
+	h := open(t, t.TempDir())
+	var batch []byte
+	for _, body := range []string{"x", "yy", "zzz"} {
+		batch = append(batch, 0, 0, 0, byte(22+len(body)), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, byte(len(body)))
+		batch = append(batch, body...)
+		batch = append(batch, 0, 0)
+	}
+	fields := []string{"a=pg", "b=T", "c=TBW102", "d=4", "e=0", "f=0", "g=1", "h=0", "i=", "j=0", "k=false", "m=true"}
+	r := h.call(protocol.SendBatchMessage, string(batch), fields...)
+	if r.Code != protocol.Success || field(r, "queueOffset") != "0" || len(field(r, "msgId")) != 3*32+2 {
+		t.Fatalf("code %d %q %v", r.Code, r.Remark, r.Fields)
+	}
+	if got := bodies(t, h.pull("T", 0, 0, "*").Body); fmt.Sprint(got) != "[x yy zzz]" {
+		t.Errorf("got %v", got)
+	}
+	for name, bad := range map[string]string{"cut": string(batch[:len(batch)-3]), "empty": ""} {
+		if r := h.call(protocol.SendBatchMessage, bad, fields...); r.Code != protocol.MessageIllegal {
+			t.Errorf("%s batch: code %d %q", name, r.Code, r.Remark)
+		}
+	}
+	if r := h.pull("T", 0, 0, "*"); field(r, "maxOffset") != "3" {
+		t.Errorf("a refused batch left something: %v", r.Fields)
+	}
+}
+
+// What Java refuses is refused with Java's code, stores nothing, and keeps the connection.
+func TestBroker_Refusals(t *testing.T) {
+	h := open(t, t.TempDir(), "maxMessageSize=1000")
+	h.send("T", "x")
+	long := string(bytes.Repeat([]byte("p"), 128))
+	for _, c := range []struct {
+		name string
+		code int32
+		r    *protocol.Command
+	}{
+		{"body too long", protocol.MessageIllegal, h.send("T", string(make([]byte, 1001)))},
+		{"no body", protocol.MessageIllegal, h.send("T", "")},
+		{"properties too long", protocol.MessageIllegal, h.send("T", "x", "i=k\x01"+string(bytes.Repeat([]byte("v"), 32767))+"\x02")},
+		{"topic too long", protocol.MessageIllegal, h.send(long, "x")},
+		{"illegal character", protocol.InvalidParameter, h.send("bad topic!", "x")},
+		{"system topic", protocol.NoPermission, h.send("SCHEDULE_TOPIC_XXXX", "x")},
+		{"queue beyond", protocol.InvalidParameter, h.send("T", "x", "e=4")},
+		{"no template", protocol.TopicNotExist, h.send("U", "x", "c=NOPE")},
+		{"not a number", protocol.SystemError, h.send("T", "x", "e=four")},
+		{"field missing", protocol.SystemError, h.call(protocol.SendMessageV2, "x", "b=T")},
+		{"retry topic of nobody", protocol.SubscriptionGroupNotExist, h.send("%RETRY%nobody", "x", "d=1")},
+		{"delayed", protocol.RequestCodeNotSupported, h.send("T", "x", "i=DELAY\x013\x02")},
+		{"half", protocol.RequestCodeNotSupported, h.send("T", "x", "i=TRAN_MSG\x01true\x02")},
+		{"pull of an unknown topic", protocol.TopicNotExist, h.pull("NOPE", 0, 0, "*")},
+		{"unknown code", protocol.RequestCodeNotSupported, h.call(12345, "")},
+	} {
+		if c.r.Code != c.code || c.r.Remark == "" {
+			t.Errorf("%s: code %d %q, want %d", c.name, c.r.Code, c.r.Remark, c.code)
+		}
+	}
+	if r := h.pull("T", 0, 0, "*"); field(r, "maxOffset") != "1" {
+		t.Errorf("a refused message was stored: %v", r.Fields)
+	}
+}
+
+// After a stop everything is there again: messages, topics, offsets, groups.
+func TestBroker_Restart(t *testing.T) {
+	dir := t.TempDir()
+	h := open(t, dir)
+	for i := range 10 {
+		h.send("T", fmt.Sprint(i))
+	}
+	h.pull("T", 0, 0, "*") // makes the group
+	if r := h.call(protocol.UpdateConsumerOffset, "", "consumerGroup=g", "topic=T", "queueId=0", "commitOffset=7"); r.Code != protocol.Success {
+		t.Fatalf("commit: %d %q", r.Code, r.Remark)
+	}
+	if err := h.stop(); err != nil {
+		t.Fatal(err)
+	}
+	h = open(t, dir, "autoCreateTopicEnable=false", "autoCreateSubscriptionGroup=false")
+	if r := h.call(protocol.QueryConsumerOffset, "", "consumerGroup=g", "topic=T", "queueId=0"); field(r, "offset") != "7" {
+		t.Errorf("committed offset: code %d %q %v", r.Code, r.Remark, r.Fields)
+	}
+	if got := bodies(t, h.pull("T", 0, 0, "*").Body); len(got) != 10 || got[9] != "9" {
+		t.Errorf("messages: %v", got)
+	}
+	if r := h.send("T", "10"); field(r, "queueOffset") != "10" {
+		t.Errorf("next offset: %v %q", r.Fields, r.Remark)
+	}
+}
+
+// A second broker on the same store is refused, and the error says who holds it.
+func TestBroker_StoreInUse(t *testing.T) {
+	dir := t.TempDir()
+	open(t, dir)
+	m := settings.Machine{Home: dir, IP: "127.0.0.1", HostName: "other"}
+	s := settings.NewBroker(m, slog.New(slog.DiscardHandler))
+	s.Set("storePathRootDir", dir)
+	s.Set("listenPort", strconv.Itoa(freePort(t)))
+	_, err := New(Config{Settings: s, Log: slog.New(slog.DiscardHandler)})
+	if err == nil || errors.Is(err, context.Canceled) {
+		t.Fatal("a second broker opened the store")
+	}
+	t.Log(err)
+}

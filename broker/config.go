@@ -1,0 +1,124 @@
+package broker
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"rocketd/internal/vfs"
+	"rocketd/settings"
+)
+
+// Config of a Broker.
+type Config struct {
+	Settings *settings.Settings
+	FS       vfs.FS // nil means the operating system's
+	Log      *slog.Logger
+	// Ready is called once, when the broker serves and has tried to register with every NameServer.
+	Ready func(Ready)
+	// Warnings, when set, gets a line per setting that has no effect; nil logs them.
+	Warnings io.Writer
+}
+
+// Ready says how a start went.
+type Ready struct {
+	Name       string // brokerName
+	Addr       string // brokerIP1:listenPort, as it is registered
+	Namesrv    string // the configured list, "" if there is none
+	Registered int    // NameServers that know us now
+}
+
+// identity is who this broker is; none of it changes while it runs.
+type identity struct {
+	cluster, name string
+	id            int64
+	addr, haAddr  netip.AddrPort
+	listen, fast  string
+	region        string
+}
+
+func newIdentity(s *settings.Settings) (identity, error) {
+	port := s.Int("listenPort")
+	if port < 3 || port > 65535 {
+		return identity{}, fmt.Errorf("listenPort is %d: it must be between 3 and 65535, since the fast port is listenPort-2", port)
+	}
+	ip, err := netip.ParseAddr(strings.TrimSpace(s.String("brokerIP1")))
+	if err != nil {
+		return identity{}, fmt.Errorf("brokerIP1 is no IP address: %w", err)
+	}
+	ha, err := netip.ParseAddr(strings.TrimSpace(s.String("brokerIP2")))
+	if err != nil {
+		return identity{}, fmt.Errorf("brokerIP2 is no IP address: %w", err)
+	}
+	haPort := s.Int("haListenPort")
+	if haPort <= 0 {
+		haPort = port + 1
+	}
+	bind := s.String("bindAddress")
+	return identity{
+		cluster: s.String("brokerClusterName"),
+		name:    s.String("brokerName"),
+		id:      s.Int64("brokerId"),
+		addr:    netip.AddrPortFrom(ip, uint16(port)),
+		haAddr:  netip.AddrPortFrom(ha, uint16(haPort)),
+		listen:  fmt.Sprintf("%s:%d", bind, port),
+		fast:    fmt.Sprintf("%s:%d", bind, port-2),
+		region:  s.String("regionId"),
+	}, nil
+}
+
+// live holds the settings that hot paths ask for and that may change at run time.
+type live struct {
+	permission, maxMessageSize                  atomic.Int64
+	litePull, longPolling, autoTopic, autoGroup atomic.Bool
+	shortPolling                                atomic.Int64
+	rejectPull, notifyGroups                    atomic.Bool
+}
+
+func newLive(s *settings.Settings) *live {
+	l := new(live)
+	number := func(key string, to *atomic.Int64) {
+		set := func() { to.Store(s.Int64(key)) }
+		set()
+		s.OnChange(key, set)
+	}
+	flag := func(key string, to *atomic.Bool) {
+		set := func() { to.Store(s.Bool(key)) }
+		set()
+		s.OnChange(key, set)
+	}
+	number("brokerPermission", &l.permission)
+	number("maxMessageSize", &l.maxMessageSize)
+	number("shortPollingTimeMills", &l.shortPolling)
+	flag("litePullMessageEnable", &l.litePull)
+	flag("longPollingEnable", &l.longPolling)
+	flag("autoCreateTopicEnable", &l.autoTopic)
+	flag("autoCreateSubscriptionGroup", &l.autoGroup)
+	flag("rejectPullConsumerEnable", &l.rejectPull)
+	flag("notifyConsumerIdsChangedEnable", &l.notifyGroups)
+	return l
+}
+
+func (l *live) writable() bool { return l.permission.Load()&2 != 0 }
+func (l *live) readable() bool { return l.permission.Load()&4 != 0 }
+
+func (l *live) shortPoll() time.Duration {
+	return time.Duration(l.shortPolling.Load()) * time.Millisecond
+}
+
+// dirs are the places on disk.
+type dirs struct{ root, commitLog, config string }
+
+func newDirs(s *settings.Settings) dirs {
+	root := s.String("storePathRootDir")
+	d := dirs{root: root, commitLog: s.String("storePathCommitLog"), config: filepath.Join(root, "config")}
+	if d.commitLog == "" {
+		d.commitLog = filepath.Join(root, "commitlog")
+	}
+	return d
+}

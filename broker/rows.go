@@ -1,0 +1,81 @@
+package broker
+
+import (
+	"context"
+
+	"rocketd/dispatch"
+	"rocketd/manage"
+	"rocketd/protocol"
+)
+
+// rows is the request table of a broker, the same on both ports: reading it is reading the product. A code that is
+// missing here is answered REQUEST_CODE_NOT_SUPPORTED.
+func (b *Broker) rows() []dispatch.Row {
+	turn := func(code int32, run dispatch.TurnHandler) dispatch.Row { return dispatch.Row{Code: code, InTurn: run} }
+	pool := func(code int32, run manage.Handler) dispatch.Row {
+		return dispatch.Row{Code: code, Pooled: func(ctx context.Context, c *protocol.Call) (*dispatch.Reply, error) {
+			header, body, err := run(ctx, c)
+			return &dispatch.Reply{Header: header, Body: body}, err
+		}}
+	}
+	return []dispatch.Row{
+		turn(protocol.SendMessage, b.send.Send),
+		turn(protocol.SendMessageV2, b.send.Send),
+		turn(protocol.SendBatchMessage, b.send.Send),
+
+		turn(protocol.PullMessage, b.pull.Pull),
+		turn(protocol.LitePullMessage, b.pull.Pull),
+
+		turn(protocol.HeartBeat, b.member.Heartbeat),
+		turn(protocol.UnregisterClient, b.member.Unregister),
+		turn(protocol.CheckClientConfig, b.member.Check),
+		turn(protocol.GetConsumerListByGroup, b.member.List),
+		turn(protocol.LockBatchMq, b.member.Lock),
+		turn(protocol.UnlockBatchMq, b.member.Unlock),
+
+		turn(protocol.QueryConsumerOffset, b.query.Committed),
+		turn(protocol.UpdateConsumerOffset, b.query.Commit),
+		turn(protocol.GetMaxOffset, b.query.Max),
+		turn(protocol.GetMinOffset, b.query.Min),
+		pool(protocol.SearchOffsetByTimestamp, b.query.ByTime),
+		pool(protocol.GetEarliestMsgStoretime, b.query.Earliest),
+		pool(protocol.ViewMessageById, b.query.ByID),
+
+		pool(protocol.UpdateAndCreateTopic, b.manage.UpdateTopic),
+		pool(protocol.UpdateAndCreateTopicList, b.manage.UpdateTopics),
+		pool(protocol.DeleteTopicInBroker, b.manage.DeleteTopic),
+		pool(protocol.GetTopicConfig, b.manage.Topic),
+		pool(protocol.GetAllTopicConfig, b.manage.Topics),
+		pool(protocol.GetSystemTopicListFromBroker, b.manage.SystemTopics),
+		pool(protocol.CleanUnusedTopic, b.manage.CleanUnusedTopics),
+		pool(protocol.UpdateAndCreateSubscriptiongroup, b.manage.UpdateGroup),
+		pool(protocol.UpdateAndCreateSubscriptiongroupList, b.manage.UpdateGroups),
+		pool(protocol.DeleteSubscriptiongroup, b.manage.DeleteGroup),
+		pool(protocol.GetSubscriptiongroupConfig, b.manage.Group),
+		pool(protocol.GetAllSubscriptiongroupConfig, b.manage.Groups),
+		pool(protocol.UpdateAndGetGroupForbidden, b.manage.Forbidden),
+
+		pool(protocol.GetTopicStatsInfo, b.manage.TopicStats),
+		pool(protocol.GetConsumeStats, b.manage.ConsumeStats),
+		pool(protocol.GetBrokerConsumeStats, b.manage.BrokerConsumeStats),
+		pool(protocol.QueryConsumeTimeSpan, b.manage.TimeSpans),
+		pool(protocol.QueryConsumeQueue, b.manage.QueueUnits),
+		pool(protocol.GetConsumerConnectionList, b.manage.ConsumerConnections),
+		pool(protocol.GetProducerConnectionList, b.manage.ProducerConnections),
+		pool(protocol.GetAllProducerInfo, b.manage.Producers),
+		pool(protocol.QueryTopicConsumeByWho, b.manage.ConsumersOfTopic),
+		pool(protocol.QueryTopicsByConsumer, b.manage.TopicsOfGroup),
+		pool(protocol.QuerySubscriptionByConsumer, b.manage.Subscription),
+		pool(protocol.ViewBrokerStatsData, b.manage.Stats),
+		pool(protocol.GetBrokerRuntimeInfo, b.manage.RuntimeInfo),
+
+		pool(protocol.InvokeBrokerToResetOffset, b.manage.ResetOffset),
+		pool(protocol.InvokeBrokerToGetConsumerStatus, b.manage.ConsumerStatus),
+		pool(protocol.CloneGroupOffset, b.manage.CloneOffsets),
+		pool(protocol.QueryCorrectionOffset, b.manage.CorrectionOffsets),
+		pool(protocol.GetAllConsumerOffset, b.manage.AllOffsets),
+
+		pool(protocol.UpdateBrokerConfig, b.manage.UpdateConfig),
+		pool(protocol.GetBrokerConfig, b.manage.Config),
+	}
+}

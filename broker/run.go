@@ -1,0 +1,100 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"rocketd/internal/rungroup"
+	"rocketd/longpoll"
+)
+
+// stopGrace is how long a planned stop waits for the NameServers to hear of it.
+const stopGrace = 3 * time.Second
+
+// Run serves until the context ends, or something fails that the broker cannot live without. Then it stops in order,
+// top down: leave the NameServers, answer held requests, stop serving, stop the services, flush and close the store.
+func (b *Broker) Run(ctx context.Context) error {
+	life := context.WithoutCancel(ctx)
+	below := rungroup.New(life) // what requests stand on: ends last
+	below.Go(rungroup.Part{Name: "store", Run: b.store.Run})
+	below.Go(rungroup.Part{Name: "offsets", Run: b.offsets.Run})
+	below.Go(rungroup.Part{Name: "stats", Run: b.board.Run})
+	below.Go(rungroup.Part{Name: "put", Run: b.put.Run})
+	below.Go(rungroup.Part{Name: "pool", Run: b.table.Run})
+	serving := rungroup.New(life)
+	serving.Go(rungroup.Part{Name: "remoting", Run: b.server.Run})
+	serving.Go(rungroup.Part{Name: "long polls", Run: b.expirePolls})
+	serving.Go(rungroup.Part{Name: "clients", Run: b.expireClients})
+	announcing := rungroup.New(ctx)
+	announcing.Go(rungroup.Part{Name: "registration", Run: b.announce})
+
+	select {
+	case <-ctx.Done():
+	case <-below.Done():
+	case <-serving.Done():
+	case <-announcing.Done():
+	}
+	b.log.Info("stopping")
+	err := announcing.Stop()
+	last, cancel := context.WithTimeout(life, stopGrace)
+	b.registrar.leave(last)
+	cancel()
+	b.room.Close(nil)
+	err = errors.Join(err, serving.Stop())
+	b.server = nil // its Run has closed it
+	err = errors.Join(err, below.Stop(), b.Close())
+	b.log.Info("stopped")
+	return err
+}
+
+// announce registers for the first time, says that the broker is ready, and keeps registering.
+func (b *Broker) announce(ctx context.Context) error {
+	n := b.registrar.registerAll(ctx)
+	if b.cfg.Ready != nil && ctx.Err() == nil {
+		b.cfg.Ready(Ready{Name: b.id.name, Addr: b.id.addr.String(), Namesrv: b.cfg.Settings.String("namesrvAddr"), Registered: n})
+	}
+	return b.registrar.Run(ctx)
+}
+
+// expirePolls answers held requests whose time is up.
+func (b *Broker) expirePolls(ctx context.Context) error {
+	return every(ctx, longpoll.Tick, func(now time.Time) { b.room.Expire(nil, now) })
+}
+
+// expireClients removes clients that stopped sending heartbeats. Source of the period: Java ClientHousekeepingService.
+func (b *Broker) expireClients(ctx context.Context) error {
+	return every(ctx, 10*time.Second, func(now time.Time) { b.clients.Expire(nil, now) })
+}
+
+func every(ctx context.Context, d time.Duration, run func(now time.Time)) error {
+	tick := time.NewTicker(d)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			run(now)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// Close releases everything; it may be called again. Run does it at its end.
+func (b *Broker) Close() (err error) {
+	b.closed.Do(func() {
+		if b.server != nil {
+			err = errors.Join(err, b.server.Close())
+		}
+		if b.outgoing != nil {
+			b.outgoing.Close()
+		}
+		if b.offsets != nil {
+			err = errors.Join(err, b.offsets.Close())
+		}
+		if b.store != nil {
+			err = errors.Join(err, b.store.Close())
+		}
+	})
+	return err
+}

@@ -1,0 +1,165 @@
+package broker
+
+import (
+	"context"
+	"hash/crc32"
+	"net/netip"
+	"time"
+
+	"rocketd/clientmgr"
+	"rocketd/dispatch"
+	"rocketd/longpoll"
+	"rocketd/manage"
+	"rocketd/member"
+	"rocketd/message"
+	"rocketd/meta"
+	"rocketd/protocol"
+	"rocketd/pull"
+	"rocketd/put"
+	"rocketd/query"
+	"rocketd/remoting"
+	"rocketd/rpc"
+	"rocketd/send"
+	"rocketd/stats"
+	"rocketd/store/consumequeue"
+	"rocketd/topic"
+)
+
+// system says which topics this broker makes for itself.
+func (b *Broker) system() meta.System {
+	s := b.cfg.Settings
+	sys := meta.System{
+		Cluster: b.id.cluster, Broker: b.id.name,
+		AutoCreateTopic: s.Bool("autoCreateTopicEnable"),
+		DefaultQueues:   int32(s.Int("defaultTopicQueueNums")),
+		ClusterTopic:    s.Bool("clusterTopicEnable"),
+		BrokerTopic:     s.Bool("brokerTopicEnable"),
+		ReviveQueues:    int32(s.Int("reviveQueueNum")),
+		TimerWheel:      s.Bool("timerWheelEnable"),
+	}
+	if s.Bool("traceTopicEnable") {
+		sys.TraceTopic = s.String("msgTraceTopicName")
+	}
+	return sys
+}
+
+// ensureSystem creates the system's topics and groups that are missing.
+func (b *Broker) ensureSystem() error {
+	if err := b.topics.Ensure(b.system().Topics()...); err != nil {
+		return err
+	}
+	return b.groups.Ensure(meta.SystemGroups()...)
+}
+
+// buildServices makes the services and introduces them to each other. The bells hang here.
+func (b *Broker) buildServices() {
+	s := b.cfg.Settings
+	b.board = stats.NewBoard(time.Now())
+	b.outgoing = remoting.NewClient(remoting.ClientConfig{Log: b.component("outgoing")})
+	b.registrar.topics, b.registrar.namesrv = b.topics, rpc.NewNamesrv(b.outgoing)
+
+	b.clients = clientmgr.New(func(t *protocol.Turn, group string, peers []protocol.Peer) {
+		b.member.Notify(t, group, peers)
+	})
+	b.put = put.New(put.Config{
+		Log:          b.store,
+		SyncFlush:    s.String("flushDiskType") == "SYNC_FLUSH",
+		FlushTimeout: s.Duration("syncFlushTimeout"),
+		Grew:         func(t *protocol.Turn, q *consumequeue.Queue) { b.room.Wake(t, q) },
+		Stored:       b.stored,
+		Logger:       b.component("put"),
+	})
+	ids := message.NewUniqKeys(b.id.addr.Addr(), int32(crc32.ChecksumIEEE([]byte(b.id.addr.String()))))
+	b.send = send.New(send.Config{
+		Topics: b.topics, Groups: b.groups, Queues: b.store,
+		Offload:        b.offload,
+		MaxMessageSize: func() int { return int(b.live.maxMessageSize.Load()) },
+		StoreHost:      func() netip.AddrPort { return b.id.addr },
+		Cluster:        b.id.cluster,
+		Region:         b.id.region,
+		TraceOn:        s.Bool("traceOn"),
+		Writable:       b.live.writable,
+		NewID:          func() []byte { return ids.Append(nil, time.Now()) },
+		StartAt:        s.Int64("startAcceptSendRequestTimeStamp"),
+	})
+	b.pull = pull.New(pull.Config{
+		Topics: b.topics, Groups: groups{b}, Queues: b.store, Clients: b.clients.Consumers, Offsets: b.offsets,
+		Offload:         b.offload,
+		Got:             b.got,
+		Missed:          func() { b.board.GetMiss.Add(1) },
+		Readable:        b.live.readable,
+		LitePullEnabled: b.live.litePull.Load,
+		LongPolling:     b.live.longPolling.Load,
+		ShortPolling:    b.live.shortPoll,
+	})
+	b.room = longpoll.New[*consumequeue.Queue](longpoll.Config[pull.Waiter]{Answer: b.pull.Answer}, time.Now())
+	b.pull.UseRoom(b.room)
+	b.query = query.New(query.Config{Topics: b.topics, Groups: b.groups, Store: b.store, Offsets: b.offsets})
+	b.member = member.New(member.Config{
+		Topics: b.topics, Groups: groups{b}, Clients: b.clients, Offload: b.offload,
+		RejectPull: b.live.rejectPull.Load, Notifies: b.live.notifyGroups.Load,
+	})
+	var own []string
+	for _, c := range b.system().Topics() {
+		own = append(own, c.Name)
+	}
+	b.manage = manage.New(manage.Config{
+		Cluster: b.id.cluster, Broker: b.id.name, Addr: b.id.addr.String(),
+		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Clients: b.clients, Stats: b.board,
+		Store: b.store, Settings: s, Runtime: manage.Runtime{Started: time.Now(), FS: b.cfg.FS, CommitLogDir: newDirs(s).commitLog, QueueDir: newDirs(s).root, Pool: func() int { return b.table.Waiting() }}, SystemTopics: own,
+		Reset: func(q *consumequeue.Queue) { b.room.Wake(nil, q) },
+	})
+	b.table = dispatch.New(dispatch.Config{
+		Log:    b.component("requests"),
+		Closed: b.closedPeer,
+	}, b.rows())
+}
+
+// closedPeer forgets a connection everywhere.
+func (b *Broker) closedPeer(t *protocol.Turn, p protocol.Peer) {
+	b.room.Closed(p)
+	b.clients.Closed(t, p)
+}
+
+// offload hands a call of the turn to the pool; run answers it, or returns the error to answer.
+func (b *Broker) offload(c *protocol.Call, run func(ctx context.Context, c *protocol.Call) error) {
+	b.table.Offload(c, func(ctx context.Context, c *protocol.Call) (*dispatch.Reply, error) {
+		return dispatch.Answered, run(ctx, c)
+	})
+}
+
+func (b *Broker) stored(q *consumequeue.Queue, records, bytes int) {
+	b.board.Put.Add(int64(records))
+	b.board.PutBytes.Add(int64(bytes))
+	b.board.Item(stats.TopicPutNums, q.Topic(), "").Add(int64(records))
+	b.board.Item(stats.TopicPutSize, q.Topic(), "").Add(int64(bytes))
+	b.board.Item(stats.BrokerPutNums, b.id.cluster, "").Add(int64(records))
+}
+
+func (b *Broker) got(group, name string, messages, bytes int) {
+	b.board.GetFound.Add(1)
+	b.board.GetMessages.Add(int64(messages))
+	b.board.GetBytes.Add(int64(bytes))
+	b.board.Item(stats.GroupGetNums, name, group).Add(int64(messages))
+	b.board.Item(stats.GroupGetSize, name, group).Add(int64(bytes))
+	b.board.Item(stats.BrokerGetNums, b.id.cluster, "").Add(int64(messages))
+}
+
+// groups is the table of groups with the switch that lets an unknown one be made.
+type groups struct{ b *Broker }
+
+func (g groups) Get(name []byte) *topic.GroupConfig { return g.b.groups.Get(name) }
+func (g groups) Forbidden(group, topicName []byte) int32 {
+	return g.b.groups.Forbidden(group, topicName)
+}
+
+// Create makes a group where the configuration or its name allows it; nil where not.
+func (g groups) Create(_ context.Context, name string) (*topic.GroupConfig, error) {
+	if !g.b.live.autoGroup.Load() && !topic.IsSystemGroup(name) {
+		return nil, nil
+	}
+	if err := topic.CheckGroup(name); err != nil {
+		return nil, protocol.Errorf(protocol.InvalidParameter, "%v", err)
+	}
+	return g.b.groups.Create(name)
+}
