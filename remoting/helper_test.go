@@ -129,21 +129,26 @@ func (l *lines) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, n
 // readFrame reads one frame.
 func readFrame(t testing.TB, r io.Reader) *protocol.Command {
 	t.Helper()
-	var c protocol.Command
+	c, err := tryFrame(r)
+	if err != nil {
+		t.Fatalf("cannot read a frame: %v", err)
+	}
+	return c
+}
+
+func tryFrame(r io.Reader) (*protocol.Command, error) {
 	head := make([]byte, 4)
 	if _, err := io.ReadFull(r, head); err != nil {
-		t.Fatalf("reading a frame: %v", err)
+		return nil, err
 	}
 	n, err := protocol.FrameLength(head, 0)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	frame := make([]byte, n-4)
 	if _, err := io.ReadFull(r, frame); err != nil {
-		t.Fatalf("reading a frame of %d bytes: %v", n, err)
+		return nil, err
 	}
-	if err := c.Decode(frame); err != nil {
-		t.Fatal(err)
-	}
-	return &c
+	c := new(protocol.Command)
+	return c, c.Decode(frame)
 }
