@@ -133,6 +133,12 @@ func (s *scanner) key() (key []byte, more bool, err error) {
 	}
 	switch c {
 	case '"', '\'':
+		from := s.i + 1
+		end := stop(s.b, from, c)
+		if end+1 < len(s.b) && s.b[end] == c && s.b[end+1] == ':' { // nearly always
+			s.i = end + 2
+			return s.b[from:end:end], true, nil
+		}
 		key, err = s.text(c)
 	case '}':
 		s.i++
@@ -249,41 +255,43 @@ const (
 // zeroes has the high bit set of the lowest byte of x that is 0; bits above it mean nothing.
 func zeroes(x uint64) uint64 { return (x - ones) &^ x & highs }
 
-// text reads a string after its opening quote, which is at s.i. It returns a slice of the header; a string with
-// escapes is shortened where it lies.
-func (s *scanner) text(quote byte) ([]byte, error) {
-	b, i := s.b, s.i+1
-	from, q := i, uint64(quote)*ones
+// stop returns where the string that has a byte at i ends or has its first escape; len(b) if it does neither.
+func stop(b []byte, i int, quote byte) int {
+	q := uint64(quote) * ones
 	for i+8 <= len(b) { // eight bytes at a time
 		x := binary.LittleEndian.Uint64(b[i:])
 		if hit := zeroes(x^q) | zeroes(x^('\\'*ones)); hit != 0 {
-			i += bits.TrailingZeros64(hit) >> 3
-			break
+			return i + bits.TrailingZeros64(hit)>>3
 		}
 		i += 8
 	}
-	for ; i < len(b); i++ {
-		switch b[i] {
-		case quote:
-			s.i = i + 1
-			return b[from:i:i], nil
-		case '\\':
-			s.i = i
-			return s.escaped(quote, from)
-		}
+	for i < len(b) && b[i] != quote && b[i] != '\\' {
+		i++
 	}
-	s.i = i
-	return nil, errSyntax
+	return i
+}
+
+// text reads a string after its opening quote, which is at s.i. It returns a slice of the header; a string with
+// escapes is shortened where it lies.
+func (s *scanner) text(quote byte) ([]byte, error) {
+	from := s.i + 1
+	s.i = stop(s.b, from, quote)
+	switch {
+	case s.i == len(s.b):
+		return nil, errSyntax
+	case s.b[s.i] == quote:
+		s.i++
+		return s.b[from : s.i-1 : s.i-1], nil
+	}
+	return s.escaped(quote, from)
 }
 
 // escaped goes on with a string that started at from, at its first backslash.
 func (s *scanner) escaped(quote byte, from int) ([]byte, error) {
 	first := s.i
-	for ; s.i < len(s.b); s.i++ {
-		switch s.b[s.i] {
-		case '\\':
-			s.i++
-		case quote:
+	for s.i+2 <= len(s.b) {
+		s.i = stop(s.b, s.i+2, quote)
+		if s.i < len(s.b) && s.b[s.i] == quote {
 			text, ok := laxjson.AppendUnescaped(s.b[from:first], s.b[first:s.i])
 			if !ok {
 				return nil, errEscape
