@@ -172,6 +172,7 @@ type Batch struct {
 	head   int      // parked[:head] are done
 	unseen []unseen // queues that grew by what cannot be read before it is on disk, in order
 	rung   atomic.Bool
+	out    Outcome // of the record that is being answered
 	more   []int64
 	uniq   []byte // bytes that staged entries refer to
 	// Scratch is for the stager's own use while it builds a record; it has no content between calls.
@@ -236,7 +237,8 @@ func (b *Batch) Commit(t *protocol.Turn) {
 	}
 	for i := range b.staged {
 		s := &b.staged[i]
-		out := Outcome{Status: Refused, Err: err, Uniq: b.uniq[s.uniqFrom:s.uniqTo]}
+		out := &b.out
+		*out = Outcome{Status: Refused, Err: err, Uniq: b.uniq[s.uniqFrom:s.uniqTo]}
 		if err == nil {
 			e := b.log.At(s.first)
 			out.Status, out.Queue, out.Offset, out.Physical = OK, e.Queue, e.Offset, e.Physical
@@ -246,11 +248,11 @@ func (b *Batch) Commit(t *protocol.Turn) {
 			}
 			out.More = b.more
 			if s.wait {
-				b.park(t, s, out)
+				b.park(t, s, *out)
 				continue
 			}
 		}
-		s.answer(t, s.ticket, &out)
+		s.answer(t, s.ticket, out)
 	}
 	if b.waits() {
 		b.svc.mu.Lock()
