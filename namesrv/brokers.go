@@ -40,7 +40,7 @@ func (s *Server) registerBroker(_ context.Context, c *protocol.Call) (*reply, er
 	case done.Holder != "":
 		s.log.Warn("registration ignored, another broker has that name and id", "broker", h.BrokerName, "id", h.BrokerID, "addr", h.BrokerAddr, "holder", done.Holder)
 	case done.New:
-		s.log.Info("broker registered", "cluster", h.ClusterName, "broker", h.BrokerName, "id", h.BrokerID, "addr", h.BrokerAddr, "topics", len(topics.TopicConfigTable), "instead of", done.Replaced)
+		s.log.Info("broker registered", "cluster", h.ClusterName, "broker", h.BrokerName, "id", h.BrokerID, "addr", h.BrokerAddr, "topics", len(topics.TopicConfigTable), "replaced", done.Replaced)
 	}
 	s.notify(done.Notices)
 	if c.Peer.Closed() {

@@ -81,8 +81,8 @@ func New(cfg Config) (*Server, error) {
 	if set.IsSet("serverSelectorThreads") {
 		server.Loops = set.Int("serverSelectorThreads")
 	}
-	if max := set.Property("com.rocketmq.remoting.frameMaxLength"); max != "" {
-		if server.MaxFrame, err = strconv.Atoi(max); err != nil {
+	if limit := set.Property("com.rocketmq.remoting.frameMaxLength"); limit != "" {
+		if server.MaxFrame, err = strconv.Atoi(limit); err != nil {
 			return nil, fmt.Errorf("com.rocketmq.remoting.frameMaxLength: %w", err)
 		}
 	}

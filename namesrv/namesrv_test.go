@@ -183,7 +183,7 @@ func TestServer_AsJava(t *testing.T) {
 				if r.Name == "QUERY_DATA_VERSION" {
 					want.Body = got.Body // of a registration that was not recorded
 				}
-				if g, w := comparable(r.Name, got.Body), comparable(r.Name, want.Body); g != w {
+				if g, w := inOrder(r.Name, got.Body), inOrder(r.Name, want.Body); g != w {
 					t.Errorf("%s: body\n%s\nwant\n%s", where, g, w)
 				}
 			}
@@ -216,8 +216,8 @@ func catchUp(s *Server, asked, want protocol.Command) {
 	}
 }
 
-// comparable brings lists in an order, since Java writes its hash tables as they come.
-func comparable(name string, body []byte) string {
+// inOrder brings lists in an order, since Java writes its hash tables as they come.
+func inOrder(name string, body []byte) string {
 	var list struct {
 		TopicList  []string
 		BrokerAddr string

@@ -7,11 +7,8 @@ import (
 	"rocketd/protocol"
 )
 
-// topicList makes the body of a list of topics. Java writes an empty list, not none.
+// topicList makes the body of a list of topics.
 func topicList(names []string, brokerAddr string) (*reply, error) {
-	if names == nil {
-		names = []string{}
-	}
 	return bodyOf(&protocol.TopicList{TopicList: names, BrokerAddr: brokerAddr})
 }
 

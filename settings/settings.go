@@ -90,6 +90,8 @@ func newSettings(m Machine, log *slog.Logger, r role) *Settings {
 		values: map[string]string{}, asked: map[string]bool{}, bells: map[string][]func(){},
 		changed: time.Now(),
 	}
+	s.asked["configBlackList"] = true
+	s.asked[r.pathKey] = true
 	for name := range parseKeys(m, r.quiet...) {
 		s.keys[name].absent = true
 	}

@@ -223,7 +223,7 @@ func TestSettings_Update_NamesrvPath(t *testing.T) {
 
 func TestSettings_Unasked(t *testing.T) {
 	s, _ := broker(t)
-	readFile(t, s, "brokerId=1\ntraceOn=false\nwarmMapedFileEnable=true\n")
+	readFile(t, s, "brokerId=1\ntraceOn=false\nwarmMapedFileEnable=true\nconfigBlackList=x\n")
 	s.Int("brokerId")
 	if got := s.Unasked(); !slices.Equal(got, []string{"traceOn", "warmMapedFileEnable"}) {
 		t.Error(got)

@@ -75,15 +75,14 @@ func (t *Table) System() (names []string, addr string) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	set := map[string]bool{}
+	least := ""
 	for name, b := range t.brokers {
 		set[name], set[b.cluster] = true, true
+		if least == "" || name < least {
+			least, addr = name, b.addrs[b.min()]
+		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(t.brokers)) {
-		b := t.brokers[name]
-		addr = b.addrs[b.min()]
-		break
-	}
-	return slices.AppendSeq([]string{}, slices.Values(slices.Sorted(maps.Keys(set)))), addr
+	return slices.Sorted(maps.Keys(set)), addr
 }
 
 // SetWritable gives or takes the write permission of every topic on a broker set, until a registration with
@@ -100,8 +99,10 @@ func (t *Table) SetWritable(brokerName string, writable bool) int {
 		}
 		n++
 		q := e.queues[i]
-		if q.Perm &= int32(readOnly); writable {
+		if writable {
 			q.Perm = int32(topic.PermRead | topic.PermWrite)
+		} else {
+			q.Perm &= int32(readOnly)
 		}
 		t.put(name, q)
 	}
