@@ -66,8 +66,8 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.table = dispatch.New(dispatch.Config{
-		Workers: set.Int("defaultThreadPoolNums"),
-		Queue:   set.Int("defaultThreadPoolQueueCapacity"),
+		Workers: max(0, set.Int("defaultThreadPoolNums")),
+		Queue:   max(0, set.Int("defaultThreadPoolQueueCapacity")),
 		Log:     cfg.Log,
 		Closed:  func(_ *protocol.Turn, p protocol.Peer) { s.closed(p) },
 	}, s.rows())

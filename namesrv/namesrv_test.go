@@ -263,6 +263,19 @@ func TestServer_ConnectionGone(t *testing.T) {
 	}
 }
 
+// A broker that falls silent is forgotten, and its connection closed.
+func TestServer_Silent(t *testing.T) {
+	s := start(t, map[string]string{"scanNotActiveBrokerInterval": "5"})
+	broker := dial(t, s)
+	broker.register("a", "0", "h:1", "heartbeatTimeoutMillis", "1")
+	if _, err := broker.in.ReadByte(); err != io.EOF {
+		t.Fatalf("connection is open: %v", err)
+	}
+	if got := dial(t, s).request(protocol.GetRouteinfoByTopic, "", "topic", "T1"); got.Code != protocol.TopicNotExist {
+		t.Error(got.Code, got.Remark)
+	}
+}
+
 // An update of the configuration takes effect at once, is in the file, and may not touch the black list.
 func TestServer_UpdateConfig(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ns.conf")
