@@ -12,12 +12,13 @@ import (
 const (
 	queuePage = 4096 / consumequeue.UnitSize // units of a queue that are worth a write
 	paceBytes = 4 << 20                      // log bytes after which the system is told to write them
+	clockSkew = 1000                         // ms by which appenders may differ without time going back in the log
 )
 
 // Append brings a batch into the log and its queues, in order, as a whole: with one write for each file touched. Then
 // the messages can be read, at once or, with SyncFlush, when they are on the disk. After ErrFenced, ErrDiskFull,
-// ErrTooLarge or ErrClosed nothing of the batch is in the log. now becomes the store time of the records, unless the
-// log has a later one already. It may be called from any goroutine.
+// ErrTooLarge or ErrClosed nothing of the batch is in the log. now becomes the store time of the records; if
+// another appender was a little ahead, its time. It may be called from any goroutine.
 func (s *Store) Append(b *Batch, now time.Time) error {
 	if len(b.entries) == 0 {
 		b.end = s.log.Max()
@@ -25,13 +26,16 @@ func (s *Store) Append(b *Batch, now time.Time) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.Writable(); err != nil && !s.room(err) {
+	if err := s.Writable(); err != nil {
 		return err
 	}
 	if err := b.place(s.log, s.log.Max()); err != nil {
 		return err
 	}
-	storeMs := max(now.UnixMilli(), s.lastMs.Load())
+	storeMs := now.UnixMilli()
+	if last := s.lastMs.Load(); storeMs < last && last-storeMs < clockSkew {
+		storeMs = last
+	}
 	for i := range b.entries {
 		e := &b.entries[i]
 		e.StoreMs = storeMs
@@ -46,7 +50,9 @@ func (s *Store) Append(b *Batch, now time.Time) error {
 				q.Rewind()
 			}
 		}
-		s.full.Store(errors.Is(err, ErrDiskFull))
+		if errors.Is(err, ErrDiskFull) {
+			s.need.Store(s.log.Needs(b.runs))
+		}
 		return err
 	}
 	for i := range b.entries {
@@ -88,30 +94,25 @@ func (s *Store) wake(end int64) {
 // middle is where the log's file that holds end is half full: time to prepare the next one.
 func (s *Store) middle(end int64) int64 { return end - end%s.cfg.FileSize + s.cfg.FileSize/2 }
 
-// Writable is nil if appends are taken; else ErrFenced with its cause, ErrDiskFull or ErrClosed.
+// Writable is nil if appends are taken; else ErrFenced with its cause, ErrDiskFull or ErrClosed. While the disk is
+// full, it looks whether there is room again.
 func (s *Store) Writable() error {
-	switch {
-	case s.closed.Load():
+	if s.closed.Load() {
 		return ErrClosed
-	case s.log.Fenced() != nil:
-		return s.log.Fenced()
-	case s.full.Load():
+	}
+	if err := s.log.Fenced(); err != nil {
+		return err
+	}
+	need := s.need.Load()
+	if need == 0 {
+		return nil
+	}
+	free, _, err := s.cfg.FS.Free(s.cfg.CommitLogDir)
+	if err != nil || free < need {
 		return ErrDiskFull
 	}
+	s.need.CompareAndSwap(need, 0)
 	return nil
-}
-
-// room tells whether a disk that was full has room for another file of the log.
-func (s *Store) room(err error) bool {
-	if !errors.Is(err, ErrDiskFull) {
-		return false
-	}
-	free, _, ferr := s.cfg.FS.Free(s.cfg.CommitLogDir)
-	if ferr != nil || free < s.cfg.FileSize {
-		return false
-	}
-	s.full.Store(false)
-	return true
 }
 
 // ring wakes the one who waits at c, or who will look next.

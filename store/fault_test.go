@@ -19,10 +19,24 @@ type fault struct {
 	op   vfs.Op
 	name string
 	err  atomic.Pointer[error]
+	free atomic.Int64 // what the disk says; 0 is the truth
+}
+
+type freeFS struct {
+	vfs.FS
+	free *atomic.Int64
+}
+
+func (f freeFS) Free(path string) (free, total int64, err error) {
+	free, total, err = f.FS.Free(path)
+	if n := f.free.Load(); n != 0 {
+		free = n
+	}
+	return free, total, err
 }
 
 func (f *fault) fs(noMap bool) vfs.FS {
-	return &vfs.Faulty{FS: vfs.OS, NoMap: noMap, Fail: func(op vfs.Op, name string) error {
+	return &vfs.Faulty{FS: freeFS{vfs.OS, &f.free}, NoMap: noMap, Fail: func(op vfs.Op, name string) error {
 		if err := f.err.Load(); err != nil && op == f.op && strings.Contains(name, f.name) {
 			return *err
 		}
@@ -86,12 +100,14 @@ func TestFault_DiskFull(t *testing.T) {
 				if err := tryAppend(s, "t", numbered(30, 60)...); !errors.Is(err, ErrDiskFull) {
 					t.Fatal(err)
 				}
-				if !errors.Is(s.Writable(), ErrDiskFull) {
-					t.Fatal("writable")
-				}
 			}
 			equal(t, bodies(t, s, s.Find([]byte("t"), 0)), numbered(0, 30))
 			f.set(nil)
+			f.free.Store(100)
+			if err := tryAppend(s, "t", numbered(30, 60)...); !errors.Is(err, ErrDiskFull) || s.Writable() != ErrDiskFull {
+				t.Fatal(err)
+			}
+			f.free.Store(1 << 30)
 			if err := tryAppend(s, "t", numbered(30, 60)...); err != nil {
 				t.Fatal(err)
 			}
@@ -177,10 +193,12 @@ func TestFault_Queues(t *testing.T) {
 		if err := s.queueRound(true, true); !errors.Is(err, c.cause) {
 			t.Fatal(err)
 		}
+		f.free.Store(1000)
 		if err := s.Writable(); !errors.Is(err, c.want) {
 			t.Fatal(err)
 		}
 		f.set(nil)
+		f.free.Store(1 << 30)
 		equal(t, bodies(t, s, s.Find([]byte("t"), 0)), numbered(0, 20))
 		if c.want == ErrDiskFull {
 			if err := tryAppend(s, "t", "body 20"); err != nil {

@@ -73,7 +73,7 @@ func TestRecover_TornAnywhere(t *testing.T) {
 	fast := func(c *Config) { c.FS = &vfs.Faulty{FS: vfs.OS, NoSync: true} }
 	s := testStore(t, dir, fast)
 	var ends []int
-	for i := range 4 {
+	for i := range 2 {
 		ends = append(ends, int(send(t, s, "t", 0, fmt.Sprint("body ", i)).End()))
 	}
 	whole := ends[len(ends)-1]

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rocketd/internal/vfs"
+	"rocketd/store/commitlog"
 	"rocketd/store/consumequeue"
 )
 
@@ -123,6 +124,9 @@ func (s *Store) queueLoop(ctx context.Context) {
 func (s *Store) queueRound(byClock, syncDue bool) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	if s.log.Fenced() != nil {
+		return nil
+	}
 	if err := s.writeQueues(); err != nil {
 		return s.queuesFailed(err)
 	}
@@ -150,7 +154,7 @@ func (s *Store) queueRound(byClock, syncDue bool) error {
 // queuesFailed stops appends: units in memory would grow without end.
 func (s *Store) queuesFailed(err error) error {
 	if vfs.IsFull(err) {
-		s.full.Store(true)
+		s.need.CompareAndSwap(0, commitlog.SomeRoom)
 		return err
 	}
 	return s.log.Fence(err)

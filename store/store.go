@@ -32,7 +32,7 @@ type Store struct {
 
 	last   atomic.Int64 // start of the last record; -1: none
 	lastMs atomic.Int64 // its store time
-	full   atomic.Bool  // the disk was full at the last try
+	need   atomic.Int64 // bytes that must be free before the next try, after the disk was full; 0: it was not
 	closed atomic.Bool
 
 	tableMu sync.RWMutex // guards:

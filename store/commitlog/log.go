@@ -45,6 +45,9 @@ type Log struct {
 	blank   [message.BlankSize]byte // scratch of Append
 }
 
+// SomeRoom is what must be free, bytes, on a disk that was full, before something small is tried again.
+const SomeRoom = 1 << 20
+
 // Run is a piece of an Append: whole records without a gap, all in one file.
 type Run struct {
 	Physical int64
@@ -134,6 +137,16 @@ func (l *Log) Append(runs []Run) error {
 	}
 	l.max.Store(end)
 	return nil
+}
+
+// Needs returns how many bytes must be free on a disk that was full, before an Append of runs may try again.
+func (l *Log) Needs(runs []Run) int64 {
+	for i := range runs {
+		if l.row.Find(runs[i].Physical) == nil {
+			return l.size
+		}
+	}
+	return SomeRoom
 }
 
 // leave writes the blank at end if the next record does not go there.

@@ -162,7 +162,7 @@ func (s *Set) Sync() error {
 // the memory; then it returns true and need not be called until the next Flush.
 func (s *Set) Quiet(q *Queue, rounds int) bool {
 	q.quiet++
-	return q.quiet > rounds && q.release()
+	return q.dead.Load() || (q.quiet > rounds && q.release())
 }
 
 // Delete removes a queue with its files. Who still holds it can Put and Read, but nothing is written.
