@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"runtime/debug"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rocketd/bench"
+	"rocketd/protocol"
+)
+
+func newBench() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure a RocketMQ broker: any, also Java's",
+		Long: "Measure a RocketMQ broker. One thread generates the load, so that a machine's other cores are the broker's. Every\n" +
+			"answer and every offset is checked; a run with a failure or a loss ends with exit code 1.",
+	}
+	cmd.AddCommand(
+		newLoad("send", "Store messages and measure the acknowledgements", bench.Send),
+		newLoad("pull", "Read queues from their beginning", bench.Pull),
+		newLoad("e2e", "Send at a fixed rate and measure the way to a consumer", bench.E2E),
+		newEcho(),
+	)
+	return cmd
+}
+
+// newLoad is one of the commands that load a broker.
+func newLoad(mode, short string, run func(context.Context, bench.Config) (*bench.Result, error)) *cobra.Command {
+	var t talk
+	var header string
+	cfg := bench.Config{Batch: 1, Groups: 1, InFlight: 1, Size: 128}
+	cmd := &cobra.Command{Use: mode, Short: short, Args: cobra.NoArgs}
+	t.flags(cmd, "text, json")
+	f := cmd.Flags()
+	f.StringVar(&cfg.Addr, "addr", "", "the broker, HOST:PORT; without it the name server is asked")
+	f.StringVarP(&cfg.Topic, "topic", "t", "RocketdBench", "topic; a broker that creates topics creates it")
+	f.IntVar(&cfg.Queues, "queues", 4, "queues of the topic that are used")
+	f.StringVar(&header, "header", "binary", "form of the requests' headers: json or binary")
+	f.DurationVar(&cfg.Duration, "duration", 5*time.Second, "time that is measured")
+	f.DurationVar(&cfg.Warmup, "warmup", time.Second, "time before that")
+	f.Int64Var(&cfg.Count, "count", 0, "end after so many messages, without warm-up")
+	f.IntVar(&cfg.PID, "pid", 0, "process of the broker, for its CPU time and memory")
+	f.DurationVar(&cfg.Timeout, "timeout", 10*time.Second, "time without an answer after which requests count as lost")
+	f.IntVar(&cfg.Conns, "conns", 4, "connections")
+	f.StringVar(&cfg.Group, "group", "rocketd_bench", "consumer group")
+	if mode != "pull" {
+		f.IntVar(&cfg.InFlight, "in-flight", 16, "requests that a connection keeps open")
+		f.IntVar(&cfg.Size, "size", 128, "bytes of a body")
+		f.IntVar(&cfg.Batch, "batch", 1, "messages in a request")
+		f.StringVar(&cfg.Tag, "tag", "", "tag of the messages")
+		f.Float64Var(&cfg.Rate, "rate", 0, "messages a second, whatever the answers do; 0 sends as fast as they come")
+	}
+	if mode != "send" {
+		f.IntVar(&cfg.Groups, "groups", 1, "consumer groups that each read everything")
+		f.IntVar(&cfg.Max, "max", 32, "messages that a pull asks for")
+	}
+	switch mode {
+	case "send":
+		cfg.Max = 1
+		setDefault(cmd, "conns", "16")
+	case "pull":
+		f.BoolVar(&cfg.Loop, "loop", false, "begin again at the end, until the time is over")
+		f.BoolVar(&cfg.Verify, "verify", false, "check the checksum of every body")
+	case "e2e":
+		setDefault(cmd, "rate", "1000")
+		setDefault(cmd, "conns", "1")
+		setDefault(cmd, "in-flight", "1024")
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		switch header {
+		case "binary":
+			cfg.Form = protocol.Binary
+		case "json":
+			cfg.Form = protocol.JSON
+		default:
+			return fmt.Errorf("--header %q: it must be json or binary", header)
+		}
+		if t.output != "text" && t.output != "json" {
+			return badOutput(t.output, "text, json")
+		}
+		if cfg.Count > 0 && !cmd.Flags().Changed("duration") {
+			cfg.Duration = 0
+		}
+		if cfg.Addr == "" {
+			if cfg.Addr, err = t.broker(cmd.Context(), cfg.Topic); err != nil {
+				return err
+			}
+		}
+		debug.SetGCPercent(400) // the generator leaves the cores to the broker
+		res, err := run(cmd.Context(), cfg)
+		if err != nil {
+			return err
+		}
+		if t.output == "json" {
+			err = writeJSON(cmd.OutOrStdout(), res)
+		} else {
+			err = res.Print(cmd.OutOrStdout())
+		}
+		if err == nil && !res.OK() {
+			err = &exitError{1, nil}
+		}
+		return err
+	}
+	return cmd
+}
+
+func setDefault(cmd *cobra.Command, flag, value string) {
+	f := cmd.Flags().Lookup(flag)
+	f.DefValue = value
+	_ = f.Value.Set(value)
+}
+
+// broker asks for the first broker of a topic, or of those that would create it.
+func (t *talk) broker(ctx context.Context, topic string) (string, error) {
+	c, closeClient, err := t.connect()
+	if err != nil {
+		return "", err
+	}
+	defer closeClient()
+	all, err := c.Brokers(ctx, topic)
+	if err != nil {
+		return "", err
+	}
+	return all[0], nil
+}
+
+func newEcho() *cobra.Command {
+	var addr string
+	cmd := &cobra.Command{
+		Use: "echo", Short: "Answer send requests and do nothing else: the floor under every broker", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			l, err := net.Listen("tcp", addr)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "echo on %s; measure it with: rocketd bench send --addr %s\n", l.Addr(), l.Addr())
+			return bench.Echo(cmd.Context(), l)
+		},
+	}
+	cmd.Flags().StringVar(&addr, "addr", "127.0.0.1:10999", "address to listen on")
+	return cmd
+}

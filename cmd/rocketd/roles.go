@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"rocketd/broker"
+	"rocketd/client"
+	"rocketd/internal/vfs"
+	"rocketd/namesrv"
+	"rocketd/settings"
+)
+
+func newNamesrv() *cobra.Command {
+	return &cobra.Command{
+		Use: "namesrv [-c FILE] [--KEY VALUE ...]", Short: "Run a NameServer, with the options of Java's mqnamesrv",
+		DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			limitMemory(os.Getenv)
+			log := newLog(os.Stderr, slog.LevelInfo)
+			s := settings.NewNamesrv(settings.ThisMachine(os.Getenv), log)
+			done, err := javaStart(cmd.OutOrStdout(), "mqnamesrv", false, args, s)
+			if done || err != nil {
+				return err
+			}
+			return serveNamesrv(cmd.Context(), cmd.OutOrStdout(), s, log)
+		},
+	}
+}
+
+func newBroker() *cobra.Command {
+	return &cobra.Command{
+		Use: "broker [-c FILE] [-n NAMESRV] [--KEY VALUE ...]", Short: "Run a broker, with the options of Java's mqbroker",
+		DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			limitMemory(os.Getenv)
+			log := newLog(os.Stderr, slog.LevelInfo)
+			s := settings.NewBroker(settings.ThisMachine(os.Getenv), log)
+			done, err := javaStart(cmd.OutOrStdout(), "mqbroker", true, args, s)
+			if done || err != nil {
+				return err
+			}
+			return serveBroker(cmd.Context(), s, log, func(r broker.Ready) { fmt.Fprintln(cmd.OutOrStdout(), bootLine(r)) })
+		},
+	}
+}
+
+// javaStart brings the settings in from file and flags. done says that all that was asked for has been printed.
+func javaStart(out io.Writer, program string, isBroker bool, args []string, s *settings.Settings) (done bool, err error) {
+	f, err := parseJavaFlags(args, isBroker)
+	if err != nil {
+		return false, &exitError{1, fmt.Errorf("%w\n%s", err, javaUsage(program, isBroker))}
+	}
+	if f.help {
+		_, err := io.WriteString(out, javaUsage(program, isBroker))
+		return true, err
+	}
+	if f.configFile != "" {
+		if err := s.ReadFile(f.configFile); err != nil {
+			return false, &exitError{exitStart, err}
+		}
+		if !isBroker {
+			fmt.Fprintf(out, "load config properties file OK, %s\n", f.configFile)
+		}
+	}
+	for _, kv := range f.keys {
+		s.Set(kv.key, kv.value)
+	}
+	if isBroker {
+		if f.namesrvAddr != "" {
+			s.Set("namesrvAddr", f.namesrvAddr)
+		}
+		if addrs := s.String("namesrvAddr"); addrs != "" {
+			if _, err := client.ParseAddrs(addrs); err != nil {
+				return false, &exitError{exitConfig, fmt.Errorf("The Name Server Address[%s] illegal, please set it as follows, \"127.0.0.1:9876;192.168.0.1:9876\"", addrs)} //nolint:staticcheck // Java's text
+			}
+		}
+	}
+	switch {
+	case f.printAll:
+		_, err = io.WriteString(out, s.Text())
+		return true, err
+	case f.printImportant:
+		_, err = io.WriteString(out, s.ImportantText())
+		return true, err
+	}
+	return false, nil
+}
+
+// bootLine is what scripts wait for. Source: Java BrokerStartup.start.
+func bootLine(r broker.Ready) string {
+	line := fmt.Sprintf("The broker[%s, %s] boot success. serializeType=JSON", r.Name, r.Addr)
+	if r.Namesrv != "" {
+		line += " and name server is " + r.Namesrv
+	}
+	return line
+}
+
+func serveNamesrv(ctx context.Context, out io.Writer, s *settings.Settings, log *slog.Logger) error {
+	n, err := namesrv.New(namesrv.Config{Settings: s, Log: log})
+	if err != nil {
+		return &exitError{exitStart, err}
+	}
+	// Source: Java NamesrvStartup.start.
+	fmt.Fprintf(out, "The Name Server boot success. serializeType=JSON, address %s:%d\n", s.String("bindAddress"), n.Addr().Port())
+	if err := n.Run(ctx); err != nil {
+		return &exitError{exitStart, err}
+	}
+	return nil
+}
+
+func serveBroker(ctx context.Context, s *settings.Settings, log *slog.Logger, ready func(broker.Ready)) error {
+	b, err := broker.New(broker.Config{Settings: s, Log: log, Ready: ready})
+	if err != nil {
+		return &exitError{exitConfig, explainStart(err)}
+	}
+	if err := b.Run(ctx); err != nil {
+		return &exitError{exitStart, err}
+	}
+	return nil
+}
+
+// explainStart adds what to do to the errors that people meet.
+func explainStart(err error) error {
+	var locked *vfs.LockedError
+	switch {
+	case errors.As(err, &locked):
+		return fmt.Errorf("%w; stop that process, or give this broker a store of its own", err)
+	case strings.Contains(err.Error(), "address already in use"):
+		return fmt.Errorf("%w; another server has the port, choose a different one", err)
+	}
+	return err
+}
+
+// newLog writes to w. ROCKETD_LOG is debug, info, warn or error, and wins over the level.
+func newLog(w io.Writer, level slog.Level) *slog.Logger {
+	if v := os.Getenv("ROCKETD_LOG"); v != "" {
+		_ = level.UnmarshalText([]byte(v)) // what is no level leaves it as it is
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
