@@ -91,3 +91,23 @@ func TestSend_Allocations(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkHeartbeatData_Unmarshal(b *testing.B) {
+	h := HeartbeatData{ClientID: "192.0.2.10@1", ProducerDataSet: []ProducerData{{"CLIENT_INNER_PRODUCER"}}}
+	for _, name := range []string{"TopicA", "%RETRY%g"} {
+		h.ConsumerDataSet = append(h.ConsumerDataSet, ConsumerData{GroupName: "g", MessageModel: Clustering, ConsumeType: ConsumePassively,
+			ConsumeFromWhere: FromLastOffset, SubscriptionDataSet: []SubscriptionData{{Topic: name, SubString: "*", ExpressionType: "TAG", SubVersion: 1700000000000}}})
+	}
+	body, err := h.Marshal()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		var d HeartbeatData
+		if err := d.Unmarshal(body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -101,7 +101,7 @@ func alter(known map[string]attribute, current, changes map[string]string, creat
 			return nil, fmt.Errorf("only add attribute is supported while creating. key: %s", key)
 		case signed[0] == '-' && !has:
 			return nil, fmt.Errorf("attempt to delete a nonexistent key: %s", key)
-		case a.fixed && !creating && !(signed[0] == '+' && has && current[key] == value):
+		case a.fixed && !creating && (signed[0] == '-' || !has || current[key] != value):
 			return nil, fmt.Errorf("attempt to update an unchangeable attribute. key: %s", key)
 		}
 		seen[key] = true

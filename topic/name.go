@@ -66,10 +66,10 @@ func CheckTopic(name string) error {
 	}
 	if IsRetry(name) || IsDLQ(name) {
 		if len(name) > MaxRetryLength {
-			return fmt.Errorf("The specified topic is DLQ or Retry topic: %s, and it's longer than topic max length: %d", name, MaxRetryLength)
+			return nameErrorf("The specified topic is DLQ or Retry topic: %s, and it's longer than topic max length: %d", name, MaxRetryLength)
 		}
 	} else if len(name) > MaxLength {
-		return fmt.Errorf("The specified topic: %s, is longer than topic max length: %d", name, MaxLength)
+		return nameErrorf("The specified topic: %s, is longer than topic max length: %d", name, MaxLength)
 	}
 	return nil
 }
@@ -81,22 +81,29 @@ func CheckGroup(name string) error {
 		return err
 	}
 	if len(name) > MaxGroupLength {
-		return fmt.Errorf("The specified group: %s, is longer than group max length: %d", name, MaxGroupLength)
+		return nameErrorf("The specified group: %s, is longer than group max length: %d", name, MaxGroupLength)
 	}
 	return nil
 }
 
 func checkName(kind, name string) error {
 	if strings.TrimSpace(name) == "" {
-		return fmt.Errorf("The specified %s is blank.", kind)
+		return nameErrorf("The specified %s is blank.", kind)
 	}
 	for i := range len(name) {
 		if !legal[name[i]] {
-			return fmt.Errorf("The specified %s: %s, contains illegal characters, allowing only ^[%%|a-zA-Z0-9_-]+$", kind, name)
+			return nameErrorf("The specified %s: %s, contains illegal characters, allowing only ^[%%|a-zA-Z0-9_-]+$", kind, name)
 		}
 	}
 	return nil
 }
+
+// nameError is what is wrong with a name, in Java's words, which tools and people know.
+type nameError string
+
+func (e nameError) Error() string { return string(e) }
+
+func nameErrorf(format string, args ...any) error { return nameError(fmt.Sprintf(format, args...)) }
 
 var legal = func() (ok [256]bool) {
 	for _, c := range []byte("%|_-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") {

@@ -200,7 +200,7 @@ func (r *reader) value(v reflect.Value) error {
 		}
 		return r.value(v.Elem())
 	}
-	if v.CanAddr() && reflect.PointerTo(v.Type()).Implements(unmarshalerType) {
+	if v.Type().PkgPath() != "" && v.CanAddr() && reflect.PointerTo(v.Type()).Implements(unmarshalerType) {
 		return r.named(v)
 	}
 	switch v.Kind() {

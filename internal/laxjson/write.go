@@ -47,7 +47,7 @@ func (w *writer) value(v reflect.Value, depth int) error {
 		w.buf = append(w.buf, "null"...)
 		return nil
 	}
-	if v.Type().Implements(marshalerType) {
+	if v.Type().PkgPath() != "" && v.Type().Implements(marshalerType) {
 		text, err := v.Interface().(encoding.TextMarshaler).MarshalText()
 		w.text(string(text))
 		return err
