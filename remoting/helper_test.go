@@ -108,13 +108,18 @@ func dialRaw(t testing.TB, addr string) net.Conn {
 
 // lines is a log that a test can read.
 type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
+	wrote chan bool // gets a token for each line; may be nil
+	mu    sync.Mutex
+	text  strings.Builder
 }
 
 func (l *lines) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	select {
+	case l.wrote <- true:
+	default:
+	}
 	return l.text.Write(b)
 }
 
