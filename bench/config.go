@@ -27,7 +27,7 @@ type Config struct {
 	Form     protocol.Form // of the request's header
 	Tag      string        // of every message; none if empty
 	Rate     float64       // messages a second, all connections together; 0 is the closed loop
-	Warmup   time.Duration // before anything counts
+	Warmup   time.Duration // before anything counts; Pull has none without Loop
 	Duration time.Duration // of what counts; 0 with Count only
 	Count    int64         // messages after which sending ends, without warm-up; 0 is no limit
 	PID      int           // of the server, for its CPU time and memory; 0 is unknown

@@ -14,6 +14,9 @@ import (
 // one pull open for each queue, as Java's consumers do.
 func Pull(ctx context.Context, cfg Config) (*Result, error) {
 	cfg.Conns = min(cfg.Conns, cfg.Groups*cfg.Queues)
+	if !cfg.Loop {
+		cfg.Warmup = 0 // every message is read once, and counts
+	}
 	r, err := newRun(ctx, cfg)
 	if err != nil {
 		return nil, err

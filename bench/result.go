@@ -74,7 +74,10 @@ func (r *run) result(mode string) *Result {
 	if r.cfg.Form == 0 {
 		header = "json"
 	}
-	seconds := time.Duration(r.end - r.start).Seconds()
+	seconds := 0.0
+	if r.start != never {
+		seconds = time.Duration(r.end - r.start).Seconds()
+	}
 	res := &Result{
 		Mode: mode, Addr: r.cfg.Addr, Topic: r.cfg.Topic, Queues: r.cfg.Queues, Conns: r.cfg.Conns, Header: header,
 		Rate: r.cfg.Rate, Seconds: seconds, Messages: r.messages, Remark: r.remark, Latency: r.latency.micros(),

@@ -42,7 +42,7 @@ func newLoad(mode, short string, run func(context.Context, bench.Config) (*bench
 	f.IntVar(&cfg.Queues, "queues", 4, "queues of the topic that are used")
 	f.StringVar(&header, "header", "binary", "form of the requests' headers: json or binary")
 	f.DurationVar(&cfg.Duration, "duration", 5*time.Second, "time that is measured")
-	f.DurationVar(&cfg.Warmup, "warmup", time.Second, "time before that")
+	f.DurationVar(&cfg.Warmup, "warmup", time.Second, "time before that, which does not count")
 	f.Int64Var(&cfg.Count, "count", 0, "end after so many messages, without warm-up")
 	f.IntVar(&cfg.PID, "pid", 0, "process of the broker, for its CPU time and memory")
 	f.DurationVar(&cfg.Timeout, "timeout", 10*time.Second, "time without an answer after which requests count as lost")

@@ -34,7 +34,7 @@ func newStandalone() *cobra.Command {
 			"The other commands run one role alone, or talk to running servers.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			limitMemory(os.Getenv)
-			return o.run(cmd.Context(), cmd.OutOrStdout())
+			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.Flags().Changed)
 		},
 	}
 	f := cmd.Flags()
@@ -45,7 +45,9 @@ func newStandalone() *cobra.Command {
 	return cmd
 }
 
-func (o *standalone) run(ctx context.Context, out io.Writer) error {
+// run starts the NameServer and then the broker. given tells which flags stood on the command line: only those win
+// over the property file.
+func (o *standalone) run(ctx context.Context, out io.Writer, given func(flag string) bool) error {
 	log := newLog(os.Stderr, slog.LevelWarn)
 	data, err := filepath.Abs(o.data)
 	if err != nil {
@@ -68,9 +70,20 @@ func (o *standalone) run(ctx context.Context, out io.Writer) error {
 		}
 	}
 	namesrvAddr := fmt.Sprintf("127.0.0.1:%d", n.Addr().Port())
-	s.Set("listenPort", strconv.Itoa(o.brokerPort))
-	s.Set("namesrvAddr", namesrvAddr)
-	s.Set("storePathRootDir", filepath.Join(data, "store"))
+	key := func(flag, name, value string) {
+		if given(flag) {
+			s.Set(name, value)
+		} else {
+			s.Default(name, value)
+		}
+	}
+	key("broker-port", "listenPort", strconv.Itoa(o.brokerPort))
+	key("data", "storePathRootDir", filepath.Join(data, "store"))
+	if more := s.String("namesrvAddr"); more != "" && more != namesrvAddr {
+		s.Set("namesrvAddr", namesrvAddr+";"+more)
+	} else {
+		s.Set("namesrvAddr", namesrvAddr)
+	}
 	s.StoreAt(filepath.Join(data, "broker.conf"))
 
 	// The NameServer outlives the broker, which says goodbye to it.
@@ -85,7 +98,7 @@ func (o *standalone) run(ctx context.Context, out io.Writer) error {
 		ended <- err
 	}()
 	err = serveBroker(brokerCtx, s, log.With("role", "broker"), func(r broker.Ready) {
-		_, _ = io.WriteString(out, o.banner(data, namesrvAddr, r, s))
+		_, _ = io.WriteString(out, banner(s, r, namesrvAddr))
 	})
 	stopNamesrv()
 	if nsErr := <-ended; err == nil && nsErr != nil {
@@ -95,15 +108,16 @@ func (o *standalone) run(ctx context.Context, out io.Writer) error {
 }
 
 // banner says what listens where and what to try next.
-func (o *standalone) banner(data, namesrvAddr string, r broker.Ready, s *settings.Settings) string {
+func banner(s *settings.Settings, r broker.Ready, namesrvAddr string) string {
 	flag := ""
-	if o.namesrvPort != 9876 {
+	if namesrvAddr != defaultNamesrv {
 		flag = " -n " + namesrvAddr
 	}
+	port := s.Int("listenPort")
 	return fmt.Sprintf(`rocketd %s is running: everything in one process.
 
-  NameServer  port %-5d  clients connect to %s
-  Broker      port %-5d  %s of %s, registered as %s, fast port %d
+  NameServer  %s
+  Broker      port %d (fast port %d), %s of %s, registered as %s
   Data        %s
 
 In another terminal:
@@ -113,6 +127,6 @@ In another terminal:
   rocketd tail hello -f%s
 
 Any RocketMQ client works with the name server address %s. Ctrl-C stops.
-`, versionText(), o.namesrvPort, namesrvAddr, o.brokerPort, r.Name, s.String("brokerClusterName"), r.Addr, o.brokerPort-2, data,
+`, versionText(), namesrvAddr, port, port-2, r.Name, s.String("brokerClusterName"), r.Addr, s.String("storePathRootDir"),
 		flag, flag, flag, namesrvAddr)
 }

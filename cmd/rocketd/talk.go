@@ -16,6 +16,8 @@ import (
 	"rocketd/remoting"
 )
 
+const defaultNamesrv = "127.0.0.1:9876"
+
 // talk has the flags of every command that speaks to running servers.
 type talk struct {
 	namesrv string
@@ -25,7 +27,7 @@ type talk struct {
 func (t *talk) flags(cmd *cobra.Command, outputs string) {
 	def := os.Getenv("NAMESRV_ADDR")
 	if def == "" {
-		def = "127.0.0.1:9876"
+		def = defaultNamesrv
 	}
 	cmd.Flags().StringVarP(&t.namesrv, "namesrv", "n", def, "name servers, HOST:PORT;HOST:PORT (environment: NAMESRV_ADDR)")
 	cmd.Flags().StringVarP(&t.output, "output", "o", "text", "form of the output: "+outputs)
