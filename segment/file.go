@@ -80,6 +80,14 @@ func (f *File) Zero(from, to int64) error {
 	return nil
 }
 
+// Reserve reserves the disk space of the file again, after Zero.
+func (f *File) Reserve() error {
+	if err := f.file.Allocate(f.size); err != nil {
+		return fmt.Errorf("cannot reserve space for %s: %w", f.name, err)
+	}
+	return nil
+}
+
 // readAt fills dst from off. The caller has a reference.
 func (f *File) readAt(dst []byte, off int64) (err error) {
 	m := f.mapped.Load()

@@ -13,7 +13,6 @@ type osFile struct{ *os.File }
 const (
 	fallocKeepSize  = 0x01
 	fallocPunchHole = 0x02
-	fallocZeroRange = 0x10
 	syncRangeWrite  = 0x02
 )
 
@@ -51,11 +50,9 @@ func (f osFile) Zero(off, n int64) error {
 	if n <= 0 {
 		return nil
 	}
-	for _, mode := range []uint32{fallocZeroRange | fallocKeepSize, fallocPunchHole | fallocKeepSize} {
-		err := f.fd("fallocate", func(fd int) error { return syscall.Fallocate(fd, mode, off, n) })
-		if !unsupported(err) {
-			return err
-		}
+	err := f.fd("fallocate", func(fd int) error { return syscall.Fallocate(fd, fallocPunchHole|fallocKeepSize, off, n) })
+	if !unsupported(err) {
+		return err
 	}
 	zeros := make([]byte, min(n, 1<<20))
 	for n > 0 {

@@ -45,10 +45,11 @@ type File interface {
 	Sync() error
 	// Truncate sets the size. Growing leaves a hole that reads as zeros.
 	Truncate(size int64) error
-	// Allocate reserves the disk space of a file of that size and sets the size. Where the file system cannot
-	// reserve, it only sets the size.
+	// Allocate reserves the disk space of a file of that size, keeps what is in it, and makes it that long if it is
+	// shorter. Where the file system cannot reserve, it only sets the size.
 	Allocate(size int64) error
-	// Zero makes n bytes from off read as zeros, without changing the size.
+	// Zero makes n bytes from off read as zeros, without changing the size. Where it can, it gives their disk space
+	// back; Allocate reserves it again.
 	Zero(off, n int64) error
 	// Writeback starts to write n bytes from off to the disk and does not wait. It promises nothing.
 	Writeback(off, n int64)

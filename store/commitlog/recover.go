@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"rocketd/internal/vfs"
 	"rocketd/message"
 	"rocketd/segment"
 )
@@ -86,6 +87,9 @@ func (l *Log) Cut(from, end int64) error {
 	for _, f := range l.row.Files() {
 		if end < f.End() {
 			if err := f.Zero(end, f.End()); err != nil {
+				return err
+			}
+			if err := f.Reserve(); err != nil && !vfs.IsFull(err) { // if it is, an Append will tell
 				return err
 			}
 		}

@@ -58,7 +58,11 @@ func (s *Set) load(q *Queue, limit int64) error {
 	// Everything is readable until the end is known.
 	lo, hi := starts[0]/UnitSize, (starts[len(starts)-1]+s.files.size)/UnitSize
 	q.reset(lo, hi)
-	end, err := s.search(q, lo, hi, func(u Unit) bool { return !u.valid() || (!u.Filler() && u.Physical >= limit) })
+	bad := func(u Unit) bool { return !u.valid() || (!u.Filler() && u.Physical >= limit) }
+	end, err := s.searchPage(q, lo, bad)
+	if err == nil && end < 0 {
+		end, err = s.search(q, lo, hi, bad)
+	}
 	if err != nil {
 		return err
 	}
@@ -133,6 +137,20 @@ func (s *Set) Trim(q *Queue, physical int64) error {
 		q.min.Store(first)
 	}
 	return err
+}
+
+// searchPage is search over the first page from lo on, which is all that most queues have; -1 if ok is false there.
+func (s *Set) searchPage(q *Queue, lo int64, ok func(u Unit) bool) (int64, error) {
+	var page [4096 / UnitSize * UnitSize]byte
+	n, err := s.Read(q, lo, page[:])
+	if err != nil {
+		return 0, err
+	}
+	n /= UnitSize
+	if i := sort.Search(n, func(i int) bool { return ok(ParseUnit(page[i*UnitSize:])) }); i < n {
+		return lo + int64(i), nil
+	}
+	return -1, nil
 }
 
 // search returns the first offset in [lo, hi) for which ok is true, or hi. ok must be false up to it and true from
