@@ -1,9 +1,12 @@
 package remoting
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
+	"net"
 	"net/netip"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -13,12 +16,20 @@ import (
 
 // BenchmarkEcho is what a small request and its answer cost, headers included, generator and server together. The
 // generator is one thread with an epoll of its own and frames that are encoded before.
+// The floor is a loop that only counts frames and writes as many answers.
 func BenchmarkEcho(b *testing.B) {
-	for _, perConn := range []bool{false, true} {
-		for _, load := range []struct{ conns, inFlight int }{{1, 1}, {64, 1}, {16, 16}} {
-			b.Run(fmt.Sprintf("perConn=%v/%dx%d", perConn, load.conns, load.inFlight), func(b *testing.B) {
-				addr := serve(b, ServerConfig{PerConn: perConn, Loops: 1, NewHandler: funcs{serve: echoHeader}.handler()})
-				g := newGenerator(b, addr, load.conns, load.inFlight)
+	server := func(perConn bool) func(b *testing.B) string {
+		return func(b *testing.B) string {
+			return serve(b, ServerConfig{PerConn: perConn, Loops: 1, NewHandler: funcs{serve: echoHeader}.handler()})
+		}
+	}
+	for _, load := range []struct{ conns, inFlight int }{{1, 1}, {64, 1}, {16, 16}} {
+		for _, s := range []struct {
+			name  string
+			start func(b *testing.B) string
+		}{{"floor", serveFloor}, {"epoll", server(false)}, {"perconn", server(true)}} {
+			b.Run(fmt.Sprintf("%dx%d/%s", load.conns, load.inFlight, s.name), func(b *testing.B) {
+				g := newGenerator(b, s.start(b), load.conns, load.inFlight)
 				defer g.close()
 				g.run(b, 1000*load.conns) // warm up
 				b.ReportAllocs()
@@ -29,6 +40,82 @@ func BenchmarkEcho(b *testing.B) {
 			})
 		}
 	}
+}
+
+// serveFloor runs the least server that the generator takes for one. It ends with its last connection.
+func serveFloor(b *testing.B) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	epfd, err := unix.EpollCreate1(0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	raw, err := l.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		b.Fatal(err)
+	}
+	var listener int
+	_ = raw.Control(func(fd uintptr) { listener, _ = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) })
+	watch := func(fd int) {
+		if err := unix.EpollCtl(epfd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}); err != nil {
+			b.Error(err)
+		}
+	}
+	watch(listener)
+	l.Close()
+	done := make(chan bool)
+	b.Cleanup(func() { <-done })
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer unix.Close(epfd)
+		defer unix.Close(listener)
+		var answers []byte
+		for range 1000 {
+			w := protocol.NewFrame(answers, protocol.Binary, 0, 1, 1, "")
+			w.Str("msgId", "7F0000010000ABCD0000000000000042")
+			w.Int("queueId", 3)
+			w.Int("queueOffset", 1234567)
+			answers = w.Finish()
+		}
+		answer := len(answers) / 1000
+		events, buf, conns := make([]unix.EpollEvent, 128), make([]byte, 64<<10), 0
+		parts := make([]int, 1000)
+		for {
+			n, err := unix.EpollWait(epfd, events, -1)
+			if err != nil && err != unix.EINTR {
+				return
+			}
+			for _, e := range events[:max(n, 0)] {
+				fd := int(e.Fd)
+				if fd == listener {
+					if fd, _, err = unix.Accept4(fd, unix.SOCK_NONBLOCK); err == nil {
+						watch(fd)
+						conns++
+					}
+					continue
+				}
+				m, err := unix.Read(fd, buf)
+				if m <= 0 {
+					if err != unix.EAGAIN {
+						unix.Close(fd)
+						if conns--; conns == 0 {
+							return
+						}
+					}
+					continue
+				}
+				parts[fd] += m
+				k := parts[fd] / frameSize
+				parts[fd] %= frameSize
+				_, _ = unix.Write(fd, answers[:k*answer])
+			}
+		}
+	}()
+	return l.Addr().String()
 }
 
 // cpuTime is what the process has used, in nanoseconds. Unlike the time of the day it bears with a busy machine.
@@ -53,21 +140,22 @@ func echoHeader(c *protocol.Call) {
 type generator struct {
 	epfd   int
 	conns  map[int32]*[]byte // what a connection has got of its next answer
-	frame  []byte
-	frames []byte // inFlight frames
-	size   int
+	frames []byte            // inFlight frames
 	window int
 }
 
-func newGenerator(b *testing.B, addr string, conns, inFlight int) *generator {
+// frame is a send of 128 bytes.
+var frame, frameSize = func() ([]byte, int) {
 	req := protocol.Command{Code: protocol.SendMessageV2, Form: protocol.Binary, Body: make([]byte, 128)}
 	for _, f := range []string{"a=ProducerGroup", "b=BenchmarkTest", "c=TBW102", "d=4", "e=2", "f=0", "g=1700000000000", "h=0", "i=UNIQ_KEY\x017F000001000018B4AAC2000000000000\x02WAIT\x01true\x02", "j=0", "k=false", "m=false"} {
 		req.Set(f[:1], f[2:])
 	}
-	g := &generator{conns: make(map[int32]*[]byte), frame: req.Append(nil), window: inFlight}
-	for range inFlight {
-		g.frames = append(g.frames, g.frame...)
-	}
+	f := req.Append(nil)
+	return f, len(f)
+}()
+
+func newGenerator(b *testing.B, addr string, conns, inFlight int) *generator {
+	g := &generator{conns: make(map[int32]*[]byte), frames: bytes.Repeat(frame, inFlight), window: inFlight}
 	var err error
 	if g.epfd, err = unix.EpollCreate1(0); err != nil {
 		b.Fatal(err)
@@ -96,8 +184,8 @@ func (g *generator) run(b *testing.B, n int) {
 	send := func(fd int32, k int) {
 		if k = min(k, n-sent); k > 0 {
 			sent += k
-			if m, err := unix.Write(int(fd), g.frames[:k*len(g.frame)]); m != k*len(g.frame) {
-				b.Fatalf("wrote %d bytes of %d: %v", m, k*len(g.frame), err)
+			if m, err := unix.Write(int(fd), g.frames[:k*len(frame)]); m != k*len(frame) {
+				b.Fatalf("wrote %d bytes of %d: %v", m, k*len(frame), err)
 			}
 		}
 	}

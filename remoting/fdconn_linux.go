@@ -70,12 +70,15 @@ func (c *fdConn) read() {
 		c.loop.drop(c)
 		return
 	}
-	if !large {
+	switch {
+	case !large:
 		c.part, c.need = append(c.part[:0], buf[used:]...), need
-	} else if used == 0 {
+	case used == 0:
 		c.part = buf
-	} else {
+	case cap(c.part) > keepBuffer:
 		c.part, c.need = nil, 0
+	default:
+		c.part, c.need = c.part[:0], 0
 	}
 	if more {
 		c.loop.enqueue(c)

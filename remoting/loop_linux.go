@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/pprof"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,7 +64,7 @@ func newLoop(s *Server) (*loop, error) {
 }
 
 // runLoops serves by epoll. The first loop accepts, and deals the connections out.
-func (s *Server) runLoops(ctx context.Context) (err error) {
+func (s *Server) runLoops(ctx context.Context) error {
 	var loops []*loop
 	for range s.cfg.Loops {
 		l, err := newLoop(s)
@@ -91,8 +92,8 @@ func (s *Server) runLoops(ctx context.Context) (err error) {
 	errs := make([]error, len(loops))
 	for i, l := range loops {
 		wg.Go(func() {
-			errs[i] = l.run()
-			cancel() // one loop alone is no server
+			pprof.Do(ctx, pprof.Labels("goroutine", "remoting loop"), func(context.Context) { errs[i] = l.run() })
+			cancel() // without one of its loops a server is none
 		})
 	}
 	wg.Wait()
@@ -143,7 +144,9 @@ func (l *loop) endTurn() {
 // tick is how often the loop looks for conns that are idle or quiet.
 func (l *loop) tick() time.Duration { return min(time.Second, l.limits.idle/4) }
 
-// wait returns how many events there are. It blocks only if there is nothing else to do.
+// wait returns how many events there are. It blocks only if there is nothing else to do. It does not spin before: on
+// two cores that it shares with its clients spinning took more from them than it saved (20 µs of it: a third more CPU
+// for a lone request, no better time).
 func (l *loop) wait(events []unix.EpollEvent) (n int, err error) {
 	timeout := 0
 	if len(l.ready) == 0 {

@@ -56,7 +56,7 @@ func (cfg *ServerConfig) setDefaults() error {
 		return errors.New("remoting: a server needs an address and a handler")
 	}
 	if cfg.Loops <= 0 {
-		cfg.Loops = max(1, runtime.NumCPU()/2)
+		cfg.Loops = max(1, runtime.GOMAXPROCS(0)/2)
 	}
 	if cfg.Grace == 0 {
 		cfg.Grace = 2 * time.Second
