@@ -13,8 +13,8 @@ import (
 // errAgain says that the socket takes no more bytes now. The link calls writable when it does again.
 var errAgain = errors.New("socket is full")
 
-// link is what a transport does for a conn. The methods but write are called with the conn's lock held, so they
-// neither wait nor call back.
+// link is what a transport does for a conn. All but write and post are called with the conn's lock held, so they neither
+// wait nor call back.
 type link interface {
 	// write writes some of b. Only one goroutine is in it at a time.
 	write(b []byte) (int, error)

@@ -147,8 +147,9 @@ func heap() int64 {
 // A connection on which nothing happens is closed.
 func TestServer_Idle_Closes(t *testing.T) {
 	eachTransport(t, func(t *testing.T, perConn bool) {
+		const idle = 400 * time.Millisecond
 		closed := make(chan bool, 1)
-		addr := serve(t, ServerConfig{PerConn: perConn, Idle: 100 * time.Millisecond, NewHandler: funcs{
+		addr := serve(t, ServerConfig{PerConn: perConn, Idle: idle, NewHandler: funcs{
 			serve:  echo,
 			closed: func(*protocol.Turn, protocol.Peer) { closed <- true },
 		}.handler()})
@@ -163,7 +164,7 @@ func TestServer_Idle_Closes(t *testing.T) {
 		if _, err := nc.Read(make([]byte, 1)); err != io.EOF {
 			t.Errorf("Read = %v, want EOF", err)
 		}
-		if d := time.Since(start); d < 75*time.Millisecond {
+		if d := time.Since(start); d < idle {
 			t.Errorf("closed after %v", d)
 		}
 		<-closed
