@@ -3,6 +3,7 @@ package manage
 import (
 	"context"
 	"maps"
+	"strings"
 
 	"rocketd/meta"
 	"rocketd/protocol"
@@ -76,14 +77,37 @@ func (s *Service) DeleteGroup(_ context.Context, c *protocol.Call) (protocol.Fie
 	if err := h.Decode(c.Fields); err != nil {
 		return nil, nil, err
 	}
-	if err := s.cfg.Groups.Delete(h.GroupName); err != nil {
+	return nil, nil, s.deleteGroups(h.CleanOffset, h.GroupName)
+}
+
+// DeleteGroups serves DELETE_SUBSCRIPTION_GROUP_LIST (5003): many of them, none if one of the names is blank.
+func (s *Service) DeleteGroups(_ context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
+	var list protocol.DeleteSubscriptionGroupListRequestBody
+	if err := decodeBody(c, protocol.InvalidParameter, &list); err != nil {
 		return nil, nil, err
 	}
-	if h.CleanOffset {
-		s.cfg.Offsets.RemoveGroup(h.GroupName)
+	if len(list.GroupNameList) == 0 {
+		return nil, nil, protocol.Errorf(protocol.InvalidParameter, "The list of groups is empty.")
 	}
-	s.cfg.Stats.Forget(func(_, group string) bool { return group == h.GroupName })
-	return nil, nil, nil
+	for _, name := range list.GroupNameList {
+		if strings.TrimSpace(name) == "" {
+			return nil, nil, protocol.Errorf(protocol.InvalidParameter, "The specified group is blank.")
+		}
+	}
+	return nil, nil, s.deleteGroups(list.CleanOffset, list.GroupNameList...)
+}
+
+func (s *Service) deleteGroups(offsets bool, names ...string) error {
+	if err := s.cfg.Groups.Delete(names...); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if offsets {
+			s.cfg.Offsets.RemoveGroup(name)
+		}
+		s.cfg.Stats.Forget(func(_, group string) bool { return group == name })
+	}
+	return nil
 }
 
 // Group serves GET_SUBSCRIPTIONGROUP_CONFIG (352). Other than Java, asking does not create a group.

@@ -1,6 +1,7 @@
 package manage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"rocketd/clientmgr"
 	"rocketd/internal/laxjson"
+	"rocketd/message"
 	"rocketd/protocol"
 	"rocketd/stats"
 	"rocketd/topic"
@@ -96,6 +98,25 @@ func TestService_DeleteTopic(t *testing.T) {
 		}
 		f.append("FFT", 0, 1795568610000)
 		f.check(f.TopicStats, "topic=FFT", "", `{"offsetTable":{{"brokerName":"broker-g","queueId":0,"topic":"FFT"}:{"lastUpdateTimestamp":1795568610000,"maxOffset":1,"minOffset":0}},"topicPutTps":0.0}`)
+	})
+}
+
+// A list is deleted whole or not at all.
+func TestService_DeleteLists(t *testing.T) {
+	test(t, func(f *fixture) {
+		f.commit("FFPush", "FFT", 3)
+		f.check(f.DeleteTopics, "", `{"topicList":[]}`, "29 The list of topics is empty.")
+		f.check(f.DeleteTopics, "", `{"topicList":["FFT","TBW102"]}`, "29 The topic[TBW102] is conflict with system topic.")
+		f.check(f.DeleteGroups, "", `{"groupNameList":[]}`, "29 The list of groups is empty.")
+		f.check(f.DeleteGroups, "", `{"groupNameList":["FFPush"," "]}`, "29 The specified group is blank.")
+		if f.cfg.Topics.Get([]byte("FFT")) == nil || f.cfg.Groups.Get([]byte("FFPush")) == nil {
+			t.Error("deleted half of a list")
+		}
+		f.check(f.DeleteGroups, "", `{"cleanOffset":true,"groupNameList":["FFPush","x"]}`, "")
+		f.check(f.DeleteTopics, "", `{"topicList":["x","FFT"]}`, "")
+		if f.cfg.Topics.Get([]byte("FFT")) != nil || f.cfg.Groups.Get([]byte("FFPush")) != nil || len(f.cfg.Offsets.Topics("FFPush")) != 0 {
+			t.Error("something is left")
+		}
 	})
 }
 
@@ -347,6 +368,54 @@ func TestService_ConsumerStatus(t *testing.T) {
 		f.check(f.ConsumerStatus, "topic=FFT group=FFPush clientAddr=", "", want)
 		f.check(f.ConsumerStatus, "topic=FFT group=FFPush clientAddr=c1", "", want)
 		f.check(f.ConsumerStatus, "topic=FFT group=FFPush clientAddr=c2", "", `{"consumerTable":{},"messageQueueTable":{}}`)
+	})
+}
+
+// The question goes to the client and its answer comes back, whatever it is.
+func TestService_Forward(t *testing.T) {
+	test(t, func(f *fixture) {
+		const fields = "consumerGroup=FFPush clientId=c1 jstackEnable=false"
+		f.check(f.RunningInfo, fields, "", "1 The Consumer <FFPush> <c1> not online")
+		p := f.join("FFPush", "c1", "127.0.0.1:5000")
+		p.answer = func(c *protocol.Command) (*protocol.Command, error) {
+			id, _ := c.Get("clientId")
+			return &protocol.Command{Body: append([]byte("asked by "), id...)}, nil
+		}
+		f.check(f.RunningInfo, fields, "", "asked by c1")
+		p.answer = func(*protocol.Command) (*protocol.Command, error) {
+			return &protocol.Command{Code: 1, Remark: "no"}, nil
+		}
+		f.check(f.RunningInfo, fields, "", "1 no")
+		p.answer = func(*protocol.Command) (*protocol.Command, error) { return nil, context.DeadlineExceeded }
+		f.check(f.RunningInfo, fields, "", "207 consumer <FFPush> <c1> Timeout: context deadline exceeded")
+		p.answer = func(*protocol.Command) (*protocol.Command, error) { return nil, errors.New("gone") }
+		f.check(f.RunningInfo, fields, "", "1 invoke consumer <FFPush> <c1> Exception: gone")
+		f.cfg.Clients.Consumers.Register(nil, time.Now(), &clientmgr.Heartbeat{Group: "FFPush", Client: clientmgr.Client{ID: "old", Peer: &peer{addr: "127.0.0.1:1"}, Version: 61}})
+		f.check(f.RunningInfo, "consumerGroup=FFPush clientId=old", "", "1 The Consumer <old> Version <61> too low to finish, please upgrade it to V3_1_8_SNAPSHOT")
+	})
+}
+
+// The client gets the record and what the broker knows about its topic and group.
+func TestService_ConsumeDirectly(t *testing.T) {
+	test(t, func(f *fixture) {
+		p := f.join("FFPush", "c1", "127.0.0.1:5000")
+		p.answer = func(c *protocol.Command) (*protocol.Command, error) {
+			var text []string
+			for _, key := range []string{"brokerName", "topicSysFlag", "groupSysFlag"} {
+				value, _ := c.Get(key)
+				text = append(text, key+"="+string(value))
+			}
+			r, err := message.Decode(c.Body)
+			return &protocol.Command{Body: fmt.Appendf(nil, "%s %s %v", text, r.Topic, err)}, nil
+		}
+		const fields = "consumerGroup=FFPush clientId=c1 topic=FFT msgId="
+		f.check(f.ConsumeDirectly, fields+"7F0000010000A3B70000000000000000", "", "[brokerName=broker-g topicSysFlag=0 groupSysFlag=0] FFT <nil>")
+		if got := f.ask(f.ConsumeDirectly, fields+"7F0000010000A3B70000000000000001", ""); !strings.HasPrefix(got, "1 there is no message at 1") {
+			t.Error(got)
+		}
+		if got := f.ask(f.ConsumeDirectly, fields+"xyz", ""); !strings.HasPrefix(got, "1 msgId [xyz] cannot be read") {
+			t.Error(got)
+		}
 	})
 }
 

@@ -5,9 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"time"
 
-	"rocketd/internal/laxjson"
 	"rocketd/protocol"
 	"rocketd/store"
 	"rocketd/topic"
@@ -17,7 +15,7 @@ import (
 // in all, to an offset or to a time (-1 is the end). With useServerSideResetOffset the broker keeps them and hands
 // them to the next pull, whether the group is connected or not; without, it tells the connected clients.
 // Source: Java AdminBrokerProcessor.resetOffset; remoting.md 3.4.4.
-func (s *Service) ResetOffset(ctx context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
+func (s *Service) ResetOffset(_ context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
 	var h protocol.ResetOffsetRequest
 	if err := h.Decode(c.Fields); err != nil {
 		return nil, nil, err
@@ -30,7 +28,7 @@ func (s *Service) ResetOffset(ctx context.Context, c *protocol.Call) (protocol.F
 		return nil, nil, protocol.Errorf(protocol.SubscriptionGroupNotExist, "Group %s does not exist", h.Group)
 	}
 	if !s.cfg.Settings.Bool("useServerSideResetOffset") {
-		return s.resetClients(ctx, c, &h, config)
+		return s.resetClients(&h, config)
 	}
 	targets, err := s.resetTargets(&h, config)
 	if err != nil {
@@ -70,7 +68,7 @@ func (s *Service) resetTargets(h *protocol.ResetOffsetRequest, config *topic.Con
 	if offset == -1 {
 		return map[int32]int64{h.QueueID: s.offsetAt(h.Topic, h.QueueID, h.Timestamp)}, nil
 	}
-	if first, next := bounds(s.queue(h.Topic, h.QueueID)); offset < first || offset > next {
+	if first, next := bounds(s.queue(h.Topic, h.QueueID)); offset < first || offset > next+1 {
 		return nil, protocol.Errorf(protocol.SystemError, "Target offset %d not in consume queue range [%d-%d]", offset, first, next)
 	}
 	return map[int32]int64{h.QueueID: offset}, nil
@@ -88,7 +86,7 @@ func (s *Service) offsetAt(name string, id int32, ms int64) int64 {
 
 // resetClients tells every connected client of the group to go to a time, as brokers did before they could reset by
 // themselves: forward only if the request forces it.
-func (s *Service) resetClients(ctx context.Context, c *protocol.Call, h *protocol.ResetOffsetRequest, config *topic.Config) (protocol.Fielder, []byte, error) {
+func (s *Service) resetClients(h *protocol.ResetOffsetRequest, config *topic.Config) (protocol.Fielder, []byte, error) {
 	b := protocol.ResetOffsetBody{OffsetTable: make(map[protocol.MessageQueue]int64)}
 	for id := range config.WriteQueueNums {
 		committed, ok := s.cfg.Offsets.Get([]byte(h.Group), []byte(h.Topic), id)
@@ -134,41 +132,6 @@ func resetForC(table map[protocol.MessageQueue]int64) ([]byte, error) {
 		})
 	}
 	return b.Marshal()
-}
-
-// ConsumerStatus serves INVOKE_BROKER_TO_GET_CONSUMER_STATUS (223): it asks the connected clients of a group, or one
-// of them, for the offsets that they hold of a topic. Clients that do not answer within 5 s are left out.
-// Source: Java Broker2Client.getConsumeStatus.
-func (s *Service) ConsumerStatus(ctx context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
-	var h protocol.GetConsumerStatusRequest
-	if err := h.Decode(c.Fields); err != nil {
-		return nil, nil, err
-	}
-	clients := s.cfg.Clients.Consumers.Clients(h.Group)
-	if len(clients) == 0 {
-		return nil, nil, protocol.Errorf(protocol.ConsumerNotOnline, "No Any Consumer online in the consumer group: [%s]", h.Group)
-	}
-	ctx, stop := context.WithTimeout(ctx, 5*time.Second)
-	defer stop()
-	all := protocol.GetConsumerStatusBody{ConsumerTable: make(map[string]map[protocol.MessageQueue]int64)}
-	for _, client := range clients {
-		if h.ClientAddr != "" && h.ClientAddr != client.ID {
-			continue
-		}
-		ask := &protocol.Command{Code: protocol.GetConsumerStatusFromClient}
-		ask.Set("topic", h.Topic)
-		ask.Set("group", h.Group)
-		ask.Set("clientAddr", h.ClientAddr)
-		answer, err := client.Peer.Invoke(ctx, ask)
-		if err != nil || answer.Code != protocol.Success {
-			continue
-		}
-		var one protocol.GetConsumerStatusBody
-		if err := laxjson.Unmarshal(answer.Body, &one); err == nil {
-			all.ConsumerTable[client.ID] = one.MessageQueueTable
-		}
-	}
-	return body(all)
 }
 
 // CloneOffsets serves CLONE_GROUP_OFFSET (314): one group gets the offsets of another, in a topic or in all topics

@@ -26,6 +26,7 @@ type Handler func(ctx context.Context, c *protocol.Call) (protocol.Fielder, []by
 type Store interface {
 	Find(topic []byte, id int32) *consumequeue.Queue
 	Get(q *consumequeue.Queue, r store.Read, dst []byte) ([]byte, store.ReadResult)
+	Record(physical int64, dst []byte) ([]byte, error)
 	StoreTime(q *consumequeue.Queue, offset int64) int64
 	OffsetByTime(q *consumequeue.Queue, ms int64, b store.Boundary) int64
 	EarliestTime() int64

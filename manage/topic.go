@@ -112,33 +112,59 @@ func (s *Service) DeleteTopic(_ context.Context, c *protocol.Call) (protocol.Fie
 	if err := h.Decode(c.Fields); err != nil {
 		return nil, nil, err
 	}
-	if strings.TrimSpace(h.Topic) == "" {
-		return nil, nil, protocol.Errorf(protocol.InvalidParameter, "The specified topic is blank.")
+	return nil, nil, s.deleteTopics(h.Topic)
+}
+
+// DeleteTopics serves DELETE_TOPIC_IN_BROKER_LIST (5002): many of them, none if one of the names may not be deleted.
+// Other than Java's it is not slowed down: the table is written once for all.
+func (s *Service) DeleteTopics(_ context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
+	var list protocol.DeleteTopicListRequestBody
+	if err := decodeBody(c, protocol.InvalidParameter, &list); err != nil {
+		return nil, nil, err
 	}
-	if s.cfg.Settings.Bool("validateSystemTopicWhenUpdateTopic") && s.isSystem(h.Topic) {
-		return nil, nil, systemConflict(h.Topic)
+	if len(list.TopicList) == 0 {
+		return nil, nil, protocol.Errorf(protocol.InvalidParameter, "The list of topics is empty.")
 	}
-	names := []string{h.Topic}
+	return nil, nil, s.deleteTopics(list.TopicList...)
+}
+
+func (s *Service) deleteTopics(names ...string) error {
+	for _, name := range names {
+		if strings.TrimSpace(name) == "" {
+			return protocol.Errorf(protocol.InvalidParameter, "The specified topic is blank.")
+		}
+		if s.cfg.Settings.Bool("validateSystemTopicWhenUpdateTopic") && s.isSystem(name) {
+			return systemConflict(name)
+		}
+	}
 	if s.cfg.Settings.Bool("clearRetryTopicWhenDeleteTopic") {
-		for _, group := range s.cfg.Offsets.Groups(h.Topic) {
-			for _, sep := range []string{"_", "+"} { // pop retry topics of both versions
-				if name := topic.RetryTopic(group) + sep + h.Topic; s.cfg.Topics.Get([]byte(name)) != nil {
-					names = append(names, name)
-				}
-			}
+		for _, name := range slices.Clone(names) {
+			names = append(names, s.popRetryTopics(name)...)
 		}
 	}
 	if err := s.cfg.Topics.Delete(names...); err != nil {
-		return nil, nil, err
+		return err
 	}
 	for _, name := range names {
 		s.cfg.Offsets.RemoveTopic(name)
 		if err := s.cfg.Store.DeleteTopic(name); err != nil {
-			return nil, nil, fmt.Errorf("cannot delete queues of topic %s: %w", name, err)
+			return fmt.Errorf("cannot delete queues of topic %s: %w", name, err)
 		}
 		s.cfg.Stats.Forget(func(topic, _ string) bool { return topic == name })
 	}
-	return nil, nil, nil
+	return nil
+}
+
+// popRetryTopics returns the topics, named in either version, where the groups of a topic retry what they popped.
+func (s *Service) popRetryTopics(name string) (names []string) {
+	for _, group := range s.cfg.Offsets.Groups(name) {
+		for _, sep := range []string{"_", "+"} {
+			if retry := topic.RetryTopic(group) + sep + name; s.cfg.Topics.Get([]byte(retry)) != nil {
+				names = append(names, retry)
+			}
+		}
+	}
+	return names
 }
 
 // Topic serves GET_TOPIC_CONFIG (351).

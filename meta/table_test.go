@@ -2,6 +2,7 @@ package meta
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -411,5 +412,27 @@ func TestSystem_Topics(t *testing.T) {
 	}
 	if len(SystemGroups()) != 8 {
 		t.Errorf("system groups: %d", len(SystemGroups()))
+	}
+}
+
+// One change of a large table, to the disk and back.
+func BenchmarkTopics_Put(b *testing.B) {
+	topics, err := OpenTopics(Config{FS: vfs.OS, Dir: b.TempDir(), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var all []*topic.Config
+	for i := range 10_000 {
+		all = append(all, topic.NewConfig(fmt.Sprintf("some-topic-%d", i), 8))
+	}
+	if err := topics.Put(all...); err != nil {
+		b.Fatal(err)
+	}
+	queues := int32(1)
+	for b.Loop() {
+		queues++
+		if err := topics.Put(topic.NewConfig("one", queues)); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
