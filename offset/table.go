@@ -103,11 +103,17 @@ func (t *Table) shard(group []byte) *shard {
 	return &t.shards[maphash.Bytes(t.seed, group)%uint64(len(t.shards))]
 }
 
+// maxQueues bounds the queues of a topic and group: clients may commit for queues that are not there, since Java
+// keeps those too, but not fill the memory with them.
+const maxQueues = 1 << 16
+
 func put(m *map[int32]int64, queue int32, offset int64) {
 	if *m == nil {
 		*m = make(map[int32]int64)
 	}
-	(*m)[queue] = offset
+	if _, known := (*m)[queue]; known || len(*m) < maxQueues {
+		(*m)[queue] = offset
+	}
 }
 
 // Get returns the offset that a group goes on from: a pending reset if there is one, else what was committed. A

@@ -155,6 +155,18 @@ func TestTable_TopicsAndGroups(t *testing.T) {
 	check("groups without T", o.Groups("T"))
 }
 
+// A client cannot fill the memory with queues that do not exist.
+func TestTable_TooManyQueues(t *testing.T) {
+	o := empty(t)
+	for id := range int32(maxQueues + 10) {
+		o.commit("g", "T", id, 1)
+	}
+	o.commit("g", "T", 0, 2)
+	if n := len(o.Queues("g", "T")); n != maxQueues || o.text("g", "T", 0) != "2" {
+		t.Errorf("%d queues, queue 0 at %s", n, o.text("g", "T", 0))
+	}
+}
+
 // The calls of the turn allocate nothing for a queue that is known.
 func TestTable_Allocations(t *testing.T) {
 	o := empty(t)
