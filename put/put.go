@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -79,11 +80,13 @@ func (s *Service) Flushed(physical int64) {
 	s.ring()
 }
 
-// ring asks every batch that has parked answers to look at the flushed offset, in a turn of its own.
+// ring asks every batch that has parked answers to look at the flushed offset, in a turn of its own. No lock is held
+// meanwhile: when its I/O context has ended, that turn is here and now.
 func (s *Service) ring() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for b, peer := range s.waiting {
+	waiting := maps.Clone(s.waiting)
+	s.mu.Unlock()
+	for b, peer := range waiting {
 		if b.rung.CompareAndSwap(false, true) {
 			peer.Post(b.ring)
 		}
@@ -276,7 +279,8 @@ func (b *Batch) account(t *protocol.Turn) {
 		}
 		b.svc.cfg.Stored(q, n, bytes)
 		if b.svc.cfg.SyncFlush {
-			b.unseen = append(b.unseen, unseen{b.log.End(), q})
+			last := b.log.At(i - 1)
+			b.unseen = append(b.unseen, unseen{last.Physical + int64(last.Size), q})
 		} else {
 			b.svc.cfg.Grew(t, q)
 		}
