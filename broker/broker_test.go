@@ -20,6 +20,7 @@ import (
 // house is a running broker on ports of its own, and a client.
 type house struct {
 	t      testing.TB
+	broker *Broker
 	addr   string
 	dir    string
 	client *remoting.Client
@@ -48,7 +49,7 @@ func open(t testing.TB, dir string, set ...string) *house {
 	ended := make(chan error, 1)
 	go func() { ended <- b.Run(ctx) }()
 	<-ready
-	h := &house{t: t, addr: fmt.Sprintf("127.0.0.1:%d", port), dir: dir,
+	h := &house{t: t, broker: b, addr: fmt.Sprintf("127.0.0.1:%d", port), dir: dir,
 		client: remoting.NewClient(remoting.ClientConfig{Timeout: 10 * time.Second})}
 	stopped := false
 	h.stop = func() error {
@@ -178,6 +179,9 @@ func TestBroker_HeldPull(t *testing.T) {
 			h.send("T", "first")
 			answered := make(chan *protocol.Command)
 			go func() { answered <- h.pull("T", 1, time.Minute, "B") }()
+			for h.broker.room.Len() == 0 { // each round is a turn of the broker
+				h.call(protocol.GetMaxOffset, "", "topic=T", "queueId=0")
+			}
 			h.send("T", "refused")
 			h.send("T", "wanted", "i=TAGS\x01B\x02")
 			r := <-answered
