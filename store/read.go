@@ -133,11 +133,11 @@ func (g *get) unit(u consumequeue.Unit) bool {
 	if u.Filler() {
 		return true
 	}
-	if u.Physical < g.min {
+	recordEnd := u.Physical + int64(u.Size)
+	if u.Physical < g.min || recordEnd > g.end { // the second in damaged queues only
 		g.removed = true
 		return true
 	}
-	recordEnd := u.Physical + int64(u.Size)
 	if recordEnd > g.visible {
 		return false
 	}

@@ -241,6 +241,61 @@ func TestRecover_OldFilesGone(t *testing.T) {
 	}
 }
 
+// Old files of the log are dropped while others read and append; queue files that say nothing else go with them.
+func TestStore_DropBefore(t *testing.T) {
+	dir := t.TempDir()
+	s := testStore(t, dir)
+	send(t, s, "t", 0, numbered(0, 200)...)
+	send(t, s, "gone", 0, "x") // in a file that stays
+	q := s.Find([]byte("t"), 0)
+	stop := make(chan bool)
+	done := make(chan bool)
+	go func() {
+		defer close(done)
+		for at := int64(0); ; {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if _, res := s.Get(q, Read{From: at, Max: 7}, nil); res.Next != at {
+				at = res.Next % 200
+			}
+		}
+	}()
+	for end := int64(4096); end < s.MaxPhysical()+8192; end += 4096 {
+		if err := s.DropBefore(end); err != nil {
+			t.Fatal(err)
+		}
+		if s.MinPhysical() != min(end, s.MaxPhysical()/4096*4096) {
+			t.Fatal(s.MinPhysical())
+		}
+		equal(t, bodies(t, s, q), numbered(int(q.Min()), int(q.Max())))
+		n := int(q.Max())
+		send(t, s, "t", 0, numbered(n, n+10)...)
+		if err := s.queueRound(true, false); err != nil {
+			t.Fatal(err)
+		}
+		if end > 12*4096 {
+			break
+		}
+	}
+	close(stop)
+	<-done
+	first, end := q.Min(), q.Max()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "consumequeue/t/0/00000000000000000000")); !errors.Is(err, os.ErrNotExist) {
+		t.Fatal("first queue file is still there", err)
+	}
+	s = testStore(t, dir)
+	if q = s.Find([]byte("t"), 0); q.Min() != first || q.Max() != end {
+		t.Fatal(q.Min(), q.Max())
+	}
+	equal(t, bodies(t, s, q), numbered(int(first), int(end)))
+}
+
 // A store whose log is gone begins anew.
 func TestRecover_LogGone(t *testing.T) {
 	dir := t.TempDir()

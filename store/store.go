@@ -209,6 +209,25 @@ func (s *Store) DeleteTopic(topic string) error {
 	return nil
 }
 
+// DropBefore removes log files that end at physical or before it, but the last, and what queues say about them. It
+// waits for the disk.
+func (s *Store) DropBefore(physical int64) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	before := s.log.Min()
+	if err := s.log.DropBefore(physical); err != nil || s.log.Min() == before {
+		return err
+	}
+	for _, topic := range s.Topics() {
+		for _, q := range s.Queues(topic) {
+			if err := s.queues.Trim(q, s.log.Min()); err != nil {
+				return fmt.Errorf("cannot trim queue %s/%d: %w", topic, q.ID(), err)
+			}
+		}
+	}
+	return nil
+}
+
 // Close brings everything to the disk and closes the store; the caller has ended Run. It may be called again. If all
 // went well, the next Open has nothing to recover.
 func (s *Store) Close() error {

@@ -1,7 +1,9 @@
 package consumequeue
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -63,11 +65,14 @@ func (f *files) get(key fileKey, create bool) (*openFile, error) {
 	flag := os.O_RDWR
 	if create {
 		flag |= os.O_CREATE
+	}
+	file, err := f.fs.OpenFile(name, flag, 0o644)
+	if create && errors.Is(err, fs.ErrNotExist) {
 		if err := f.fs.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
 		}
+		file, err = f.fs.OpenFile(name, flag, 0o644)
 	}
-	file, err := f.fs.OpenFile(name, flag, 0o644)
 	if err != nil {
 		return nil, err
 	}

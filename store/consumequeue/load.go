@@ -126,17 +126,29 @@ func (s *Set) zero(q *Queue, start, at int64, all bool) error {
 	return errors.Join(err, s.files.put(o, all))
 }
 
-// Trim moves Min behind the units whose records start before physical, and behind fillers.
+// Trim moves Min behind the units whose records start before physical, and behind fillers, and removes files that
+// hold nothing else; the last file stays.
 func (s *Set) Trim(q *Queue, physical int64) error {
 	lo, hi := q.Min(), q.Max()
 	if lo == hi {
 		return nil
 	}
 	first, err := s.search(q, lo, hi, func(u Unit) bool { return !u.Filler() && u.Physical >= physical })
-	if err == nil {
-		q.min.Store(first)
+	if err != nil {
+		return err
 	}
-	return err
+	q.min.Store(first)
+	size := s.files.size
+	for q.base >= 0 && q.base+size <= min(first, q.end()-1)*UnitSize {
+		if err := s.files.forget(fileKey{q, q.base}); err != nil {
+			return err
+		}
+		if err := s.files.fs.Remove(filepath.Join(s.files.queueDir(q), segment.Name(q.base))); err != nil {
+			return err
+		}
+		q.base += size
+	}
+	return nil
 }
 
 // searchPage is search over the first page from lo on, which is all that most queues have; -1 if ok is false there.
@@ -181,8 +193,9 @@ func (s *Set) Last(q *Queue) (u Unit, ok bool, err error) {
 const maxOffset = 1 << 50
 
 // Build adds a unit at its own offset while a log is read again: one that is there already is passed over. The first
-// of an empty queue may have any offset. Units that are missing in front of another become fillers; if more than a
-// few files of them were missing, which no sound log can explain, or if the offset is no offset at all, the unit is left out and false returned.
+// of an empty queue may have any offset. Units that are missing in front of another become fillers; if more than a file
+// of them were missing, which no sound log can explain, or if the offset cannot be one, the unit is left out and false
+// returned.
 func (s *Set) Build(q *Queue, offset int64, u Unit) (bool, error) {
 	end := q.Max()
 	switch {
@@ -197,7 +210,7 @@ func (s *Set) Build(q *Queue, offset int64, u Unit) (bool, error) {
 			}
 		}
 		q.reset(offset, offset)
-	case offset-end > 1<<20:
+	case offset-end > s.files.size/UnitSize:
 		return false, nil
 	}
 	for q.Max() < offset {

@@ -131,6 +131,20 @@ func (q *Queue) copyTail(from int64, dst []byte) int {
 	return n
 }
 
+// pending tells whether units wait to be written.
+func (q *Queue) pending() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.written < q.max.Load()
+}
+
+// end is the offset behind the last unit that is in a file.
+func (q *Queue) end() int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.written
+}
+
 // tailFirst is the first offset in memory, or max.
 func (q *Queue) tailFirst() int64 {
 	q.mu.Lock()

@@ -86,10 +86,8 @@ func (s *Set) Unit(q *Queue, offset int64) (Unit, error) {
 func (s *Set) Flush(q *Queue) (more bool, err error) {
 	q.quiet = 0
 	for !q.dead.Load() {
-		q.mu.Lock()
-		from, end := q.written, q.max.Load()
-		q.mu.Unlock()
-		if from == end {
+		from := q.end()
+		if from == q.Max() {
 			return false, nil
 		}
 		n := q.copyTail(from, s.scratch[:])
@@ -100,10 +98,7 @@ func (s *Set) Flush(q *Queue) (more bool, err error) {
 		q.written = from + int64(n/UnitSize)
 		q.mu.Unlock()
 		if n < len(s.scratch) {
-			q.mu.Lock()
-			more = q.written < q.max.Load()
-			q.mu.Unlock()
-			return more, nil
+			return q.pending(), nil
 		}
 	}
 	return false, nil
