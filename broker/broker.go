@@ -96,7 +96,7 @@ func (b *Broker) openState() (err error) {
 		QueueFileSize: s.Int64("mappedFileSizeConsumeQueue"),
 		SyncFlush:     s.String("flushDiskType") == "SYNC_FLUSH",
 		FlushInterval: s.Duration("flushIntervalCommitLog"),
-		Flushed:       func(physical int64) { b.put.Flushed(physical) },
+		Flushed:       func(int64) { b.put.Flushed() },
 		FS:            b.cfg.FS,
 		Log:           b.component("store"),
 	})

@@ -67,7 +67,6 @@ func (b *Broker) buildServices() {
 		FlushTimeout: s.Duration("syncFlushTimeout"),
 		Grew:         func(t *protocol.Turn, q *consumequeue.Queue) { b.room.Wake(t, q) },
 		Stored:       b.stored,
-		Logger:       b.component("put"),
 	})
 	ids := message.NewUniqKeys(b.id.addr.Addr(), int32(crc32.ChecksumIEEE([]byte(b.id.addr.String()))))
 	b.send = send.New(send.Config{

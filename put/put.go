@@ -5,7 +5,6 @@ package put
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -39,7 +38,6 @@ type Config struct {
 	Grew func(t *protocol.Turn, q *consumequeue.Queue)
 	// Stored counts what was appended, once per run of records of one queue.
 	Stored func(q *consumequeue.Queue, records int, bytes int)
-	Logger *slog.Logger
 }
 
 // Service hands out one Batch per I/O context and completes those that wait for the disk.
@@ -48,12 +46,6 @@ type Service struct {
 
 	mu      sync.Mutex
 	waiting map[*Batch]protocol.Peer // batches with parked answers, and a peer of their I/O context
-	blocked []blocked                // callers of Put, in order of their offsets
-}
-
-type blocked struct {
-	end  int64
-	done chan struct{}
 }
 
 // New makes a service; it starts nothing.
@@ -67,22 +59,10 @@ func New(cfg Config) *Service {
 // NewBatch makes the staging place of one I/O context; it becomes the Appends of the context's Turn.
 func (s *Service) NewBatch() *Batch { return &Batch{svc: s} }
 
-// Flushed is rung by the store after each sync, from any goroutine.
-func (s *Service) Flushed(physical int64) {
-	s.mu.Lock()
-	n := 0
-	for n < len(s.blocked) && s.blocked[n].end <= physical {
-		close(s.blocked[n].done)
-		n++
-	}
-	s.blocked = append(s.blocked[:0], s.blocked[n:]...)
-	s.mu.Unlock()
-	s.ring()
-}
-
-// ring asks every batch that has parked answers to look at the flushed offset, in a turn of its own. No lock is held
-// meanwhile: when its I/O context has ended, that turn is here and now.
-func (s *Service) ring() {
+// Flushed is rung by the store after each sync, from any goroutine: every batch that has parked answers looks at the
+// flushed offset, in a turn of its own. No lock is held meanwhile: when its I/O context has ended, that turn is here
+// and now.
+func (s *Service) Flushed() {
 	s.mu.Lock()
 	waiting := maps.Clone(s.waiting)
 	s.mu.Unlock()
@@ -100,45 +80,11 @@ func (s *Service) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-tick.C:
-			s.ring()
+			s.Flushed()
 		case <-ctx.Done():
 			return nil
 		}
 	}
-}
-
-// Put appends one message from a goroutine that may wait, and returns when it is as safe as the mode promises.
-func (s *Service) Put(ctx context.Context, q *consumequeue.Queue, d *message.Draft, tag int64) (Outcome, error) {
-	var b store.Batch
-	b.Add(q, d, tag)
-	if err := s.cfg.Log.Append(&b, time.Now()); err != nil {
-		return Outcome{}, err
-	}
-	e := b.At(0)
-	s.cfg.Stored(q, 1, int(e.Size))
-	defer s.cfg.Grew(nil, q) // at the end: with SyncFlush it cannot be read before
-	out := Outcome{Status: OK, Queue: q, Offset: e.Offset, Physical: e.Physical}
-	if !s.cfg.SyncFlush {
-		return out, nil
-	}
-	done := make(chan struct{})
-	s.mu.Lock()
-	if s.cfg.Log.Flushed() >= b.End() {
-		s.mu.Unlock()
-		return out, nil
-	}
-	s.blocked = append(s.blocked, blocked{b.End(), done})
-	s.mu.Unlock()
-	timeout := time.NewTimer(s.cfg.FlushTimeout)
-	defer timeout.Stop()
-	select {
-	case <-done:
-	case <-timeout.C:
-		out.Status = FlushDiskTimeout
-	case <-ctx.Done():
-		out.Status = FlushDiskTimeout
-	}
-	return out, nil
 }
 
 // Status is what became of staged records.

@@ -163,7 +163,7 @@ func (r *room) flush(to int64) {
 	r.log.mu.Lock()
 	r.log.flushed = to
 	r.log.mu.Unlock()
-	r.svc.Flushed(to)
+	r.svc.Flushed()
 }
 
 // run runs what was posted to the context.
