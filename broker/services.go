@@ -65,6 +65,7 @@ func (b *Broker) buildServices() {
 		Log:          b.store,
 		SyncFlush:    s.String("flushDiskType") == "SYNC_FLUSH",
 		FlushTimeout: s.Duration("syncFlushTimeout"),
+		MaxGroup:     s.Int64("mappedFileSizeCommitLog") - message.BlankSize,
 		Grew:         func(t *protocol.Turn, q *consumequeue.Queue) { b.room.Wake(t, q) },
 		Stored:       b.stored,
 	})

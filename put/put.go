@@ -33,6 +33,9 @@ type Config struct {
 	// FlushTimeout is how long such an answer waits before it is FLUSH_DISK_TIMEOUT; 0 means 5 s
 	// (syncFlushTimeout). The message is stored all the same.
 	FlushTimeout time.Duration
+	// MaxGroup is how many bytes may be staged together, since they stand in one file of the log: what is larger is
+	// refused by itself and does not drag down the turn's batch. 0 is no limit.
+	MaxGroup int64
 	// Grew is the bell of the store: it rings once per queue and batch, when the records can be read. With SyncFlush
 	// that is when they are on disk.
 	Grew func(t *protocol.Turn, q *consumequeue.Queue)
@@ -100,7 +103,7 @@ const (
 // Outcome tells a stager what became of its records. It is valid until the answer function returns.
 type Outcome struct {
 	Status   Status
-	Err      error // why, when Refused: store.ErrFenced, store.ErrDiskFull, store.ErrClosed
+	Err      error // why, when Refused: store.ErrFenced, store.ErrDiskFull, store.ErrTooLarge, store.ErrClosed
 	Queue    *consumequeue.Queue
 	Offset   int64   // queue offset of the first record
 	Physical int64   // offset of the first record in the log
@@ -156,12 +159,24 @@ func Of(t *protocol.Turn) *Batch { return t.Appends.(*Batch) }
 // Stage adds one record. uniq is copied and comes back with the outcome; wait says whether the answer has to wait
 // for the disk where the mode asks for it.
 func (b *Batch) Stage(q *consumequeue.Queue, d *message.Draft, tag int64, wait bool, uniq []byte, k protocol.Ticket, answer Answer) {
+	if !b.fits(d.Size()) {
+		b.stage(0, 0, false, uniq, k, answer)
+		return
+	}
 	first := b.log.Add(q, d, tag)
 	b.stage(first, 1, wait, uniq, k, answer)
 }
 
 // StageAll adds several records to one queue; they get adjoining offsets and stand in one file.
 func (b *Batch) StageAll(q *consumequeue.Queue, ds []message.Draft, tags []int64, wait bool, uniq []byte, k protocol.Ticket, answer Answer) {
+	size := 0
+	for i := range ds {
+		size += ds[i].Size()
+	}
+	if !b.fits(size) {
+		b.stage(0, 0, false, uniq, k, answer)
+		return
+	}
 	first := b.log.Add(q, &ds[0], tags[0])
 	for i := 1; i < len(ds); i++ {
 		b.log.AddNext(q, &ds[i], tags[i])
@@ -169,6 +184,9 @@ func (b *Batch) StageAll(q *consumequeue.Queue, ds []message.Draft, tags []int64
 	b.stage(first, len(ds), wait, uniq, k, answer)
 }
 
+func (b *Batch) fits(size int) bool { return b.svc.cfg.MaxGroup == 0 || int64(size) <= b.svc.cfg.MaxGroup }
+
+// stage notes whom to answer for n records from first on; without records it is a refusal, as they were too large.
 func (b *Batch) stage(first, n int, wait bool, uniq []byte, k protocol.Ticket, answer Answer) {
 	from := len(b.uniq)
 	b.uniq = append(b.uniq, uniq...)
@@ -188,7 +206,9 @@ func (b *Batch) Commit(t *protocol.Turn) {
 		s := &b.staged[i]
 		out := &b.out
 		*out = Outcome{Status: Refused, Err: err, Uniq: b.uniq[s.uniqFrom:s.uniqTo]}
-		if err == nil {
+		if s.n == 0 {
+			out.Err = store.ErrTooLarge
+		} else if err == nil {
 			e := b.log.At(s.first)
 			out.Status, out.Queue, out.Offset, out.Physical = OK, e.Queue, e.Offset, e.Physical
 			b.more = b.more[:0]
@@ -304,6 +324,8 @@ func Refusal(err error) *protocol.Error {
 		return protocol.Errorf(protocol.ServiceNotAvailable, "service not available now: the disk is full, messages are refused until there is space again: %v", err)
 	case errors.Is(err, store.ErrFenced):
 		return protocol.Errorf(protocol.ServiceNotAvailable, "service not available now: the store takes no more writes after a failed write or sync: %v", err)
+	case errors.Is(err, store.ErrTooLarge):
+		return protocol.Errorf(protocol.MessageIllegal, "the message or batch does not fit into one file of the commit log (mappedFileSizeCommitLog)")
 	case errors.Is(err, store.ErrClosed):
 		return protocol.Errorf(protocol.ServiceNotAvailable, "service not available now: the broker is stopping")
 	}

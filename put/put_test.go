@@ -240,6 +240,21 @@ func TestBatch_Commit_Refused(t *testing.T) {
 	}
 }
 
+// What does not fit into a file of the log is refused by itself; the others of the turn are stored.
+func TestBatch_Commit_TooLarge(t *testing.T) {
+	r := open(t, func(c *Config) { c.MaxGroup = 299 })
+	r.stage(1, "a", true)
+	k := protocol.Ticket{Peer: r.peer, Opaque: 2}
+	r.batch.StageAll(r.queue("a"), []message.Draft{draft("a"), draft("a"), draft("a")}, make([]int64, 3), true, nil, k, r.answer)
+	big := message.Draft{Topic: []byte("a"), Body: make([]byte, 300)}
+	r.batch.Stage(r.queue("a"), &big, 0, true, nil, protocol.Ticket{Peer: r.peer, Opaque: 3}, r.answer)
+	r.stage(4, "b", true)
+	r.commit()
+	r.want("stored 1 in a", "bell a max 1", "stored 1 in b", "bell b max 1", "1: ok a/0 at 0 uniq u1",
+		"2: refused: record is larger than a commit log file uniq ", "3: refused: record is larger than a commit log file uniq ",
+		"4: ok b/0 at 100 uniq u4")
+}
+
 // The records of a client batch get adjoining places and one answer.
 func TestBatch_StageAll(t *testing.T) {
 	for _, mode := range []struct {
@@ -394,6 +409,7 @@ func TestRefusal(t *testing.T) {
 		{fmt.Errorf("%w: no space left", store.ErrDiskFull), protocol.ServiceNotAvailable},
 		{fmt.Errorf("%w: I/O error", store.ErrFenced), protocol.ServiceNotAvailable},
 		{store.ErrClosed, protocol.ServiceNotAvailable},
+		{store.ErrTooLarge, protocol.MessageIllegal},
 		{errors.New("anything else"), protocol.SystemError},
 	} {
 		if e := Refusal(c.err); e.Code != c.code || e.Remark == "" {
