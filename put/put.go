@@ -34,7 +34,7 @@ type Config struct {
 	// (syncFlushTimeout). The message is stored all the same.
 	FlushTimeout time.Duration
 	// MaxGroup is how many bytes may be staged together, since they stand in one file of the log: what is larger is
-	// refused by itself and does not drag down the turn's batch. 0 is no limit.
+	// refused by itself and does not drag down the turn's batch. 0 or less is no limit.
 	MaxGroup int64
 	// Grew is the bell of the store: it rings once per queue and batch, when the records can be read. With SyncFlush
 	// that is when they are on disk.
@@ -184,7 +184,9 @@ func (b *Batch) StageAll(q *consumequeue.Queue, ds []message.Draft, tags []int64
 	b.stage(first, len(ds), wait, uniq, k, answer)
 }
 
-func (b *Batch) fits(size int) bool { return b.svc.cfg.MaxGroup == 0 || int64(size) <= b.svc.cfg.MaxGroup }
+func (b *Batch) fits(size int) bool {
+	return b.svc.cfg.MaxGroup <= 0 || int64(size) <= b.svc.cfg.MaxGroup
+}
 
 // stage notes whom to answer for n records from first on; without records it is a refusal, as they were too large.
 func (b *Batch) stage(first, n int, wait bool, uniq []byte, k protocol.Ticket, answer Answer) {
