@@ -45,9 +45,6 @@ type File struct {
 func (f *File) Start() int64 { return f.start }
 func (f *File) End() int64   { return f.start + f.size }
 
-// Path is the name of the file.
-func (f *File) Path() string { return f.name }
-
 // WriteAt writes b at off; it must lie inside the file. Only one goroutine may write.
 func (f *File) WriteAt(b []byte, off int64) error {
 	if _, err := f.file.WriteAt(b, off-f.start); err != nil {

@@ -273,3 +273,31 @@ func TestOpen_Locked(t *testing.T) {
 	}
 	testStore(t, dir)
 }
+
+// Finding a queue and appending to it allocate nothing once a queue is warm.
+func TestStore_Allocations(t *testing.T) {
+	s := testStore(t, t.TempDir(), func(c *Config) { c.FileSize, c.QueueFileSize = 64<<20, 1<<20 })
+	name, d := []byte("t"), draft("t", 0, "body")
+	s.Queue("t", 0)
+	var b Batch
+	now := time.Now()
+	round := func() {
+		for range 16 {
+			b.Add(s.Find(name, 0), d, 7)
+		}
+		if err := s.Append(&b, now); err != nil {
+			t.Fatal(err)
+		}
+		b.Reset()
+	}
+	for range 200 {
+		round()
+	}
+	if err := s.queueRound(false, false); err != nil {
+		t.Fatal(err)
+	}
+	// 100 rounds fill chunks that were written and can be used again.
+	if n := testing.AllocsPerRun(50, round); n > 0 {
+		t.Errorf("%v allocations for 16 messages", n)
+	}
+}
