@@ -245,6 +245,11 @@ func TestBroker_Refusals(t *testing.T) {
 		{"field missing", protocol.SystemError, h.call(protocol.SendMessageV2, "x", "b=T")},
 		{"retry topic of nobody", protocol.SubscriptionGroupNotExist, h.send("%RETRY%nobody", "x", "d=1")},
 		{"delayed", protocol.RequestCodeNotSupported, h.send("T", "x", "i=DELAY\x013\x02")},
+		{"prepared without the property", protocol.RequestCodeNotSupported, h.send("T", "x", "f=4")},
+		{"rolled back", protocol.RequestCodeNotSupported, h.send("T", "x", "f=12")},
+		{"inner batch", protocol.MessageIllegal, h.send("T", "x", "f=192")},
+		{"inner batch without the flag", protocol.MessageIllegal, h.send("T", "x", "i=INNER_NUM\x012\x02")},
+		{"system topic that is not there", protocol.NoPermission, h.send("TRANS_CHECK_MAX_TIME_TOPIC", "x")},
 		{"half", protocol.RequestCodeNotSupported, h.send("T", "x", "i=TRAN_MSG\x01true\x02")},
 		{"pull of an unknown topic", protocol.TopicNotExist, h.pull("NOPE", 0, 0, "*")},
 		{"unknown code", protocol.RequestCodeNotSupported, h.call(12345, "")},
@@ -255,6 +260,9 @@ func TestBroker_Refusals(t *testing.T) {
 	}
 	if r := h.pull("T", 0, 0, "*"); field(r, "maxOffset") != "1" {
 		t.Errorf("a refused message was stored: %v", r.Fields)
+	}
+	if r := h.call(protocol.GetTopicConfig, "", "topic=TRANS_CHECK_MAX_TIME_TOPIC"); r.Code != protocol.TopicNotExist {
+		t.Errorf("a refused send created its topic: code %d %q", r.Code, r.Remark)
 	}
 }
 

@@ -24,6 +24,7 @@ type seen struct {
 	keys       bool
 	delayed    string // the property that makes it a delayed or timed message
 	half       bool
+	inner      bool // counts the messages of an inner batch
 }
 
 // look reads the properties that matter here in one pass, without allocation.
@@ -58,6 +59,8 @@ func look(props []byte) (seen, *protocol.Error) {
 			s.delayed = message.PropTimerDeliverMs
 		case message.PropTransactionPrepared:
 			s.half = bytes.EqualFold(value, []byte("true"))
+		case message.PropInnerNum:
+			s.inner = true
 		}
 		return true
 	})
@@ -65,14 +68,25 @@ func look(props []byte) (seen, *protocol.Error) {
 }
 
 // unserved refuses the kinds of message that this broker cannot keep its promise for yet: to store one as a plain
-// message would deliver it too early, or before its transaction is decided.
-func unserved(s *seen, cfg *topic.Config) *protocol.Error {
+// message would deliver it too early, or before its transaction is decided, or lose it when the queues are built again
+// from the log, where such a sysFlag means that a record is in no queue.
+func unserved(s *seen, sysFlag int32) *protocol.Error {
 	switch {
 	case s.delayed != "":
 		return protocol.Errorf(protocol.RequestCodeNotSupported, "delayed messages are not served by this broker yet (property %s)", s.delayed)
 	case s.half:
 		return protocol.Errorf(protocol.RequestCodeNotSupported, "transactional messages are not served by this broker yet (property %s)", message.PropTransactionPrepared)
-	case cfg.Attributes["cleanup.policy"] == "COMPACTION" && !s.keys:
+	case sysFlag&message.FlagPrepared != 0: // rolled back ones have the bit too
+		return protocol.Errorf(protocol.RequestCodeNotSupported, "transactional messages are not served by this broker yet (sysFlag %d)", sysFlag)
+	case s.inner || sysFlag&(message.FlagInnerBatch|message.FlagNeedUnwrap) != 0:
+		return protocol.Errorf(protocol.MessageIllegal, "inner batches are not for topics with plain queues (sysFlag %d, property %s)", sysFlag, message.PropInnerNum)
+	}
+	return nil
+}
+
+// checkKeys refuses a message without a key for a topic that keeps the last message of each key.
+func checkKeys(s *seen, cfg *topic.Config) *protocol.Error {
+	if !s.keys && cfg.Attributes["cleanup.policy"] == "COMPACTION" {
 		return protocol.Errorf(protocol.MessageIllegal, "Required message key is missing")
 	}
 	return nil
@@ -133,6 +147,10 @@ func checkName(name []byte) *protocol.Error {
 		return protocol.Errorf(protocol.InvalidParameter, "%v", err)
 	}
 	return nil
+}
+
+func forbidden(name []byte) *protocol.Error {
+	return protocol.Errorf(protocol.NoPermission, "Sending message to topic[%s] is forbidden.", name)
 }
 
 func noGroup(group []byte) *protocol.Error {

@@ -102,6 +102,9 @@ func (s *Service) take(c *protocol.Call, h *protocol.SendMessageRequest) *protoc
 		if e := checkName(h.Topic); e != nil {
 			return e
 		}
+		if !topic.MaySend(h.Topic) {
+			return forbidden(h.Topic)
+		}
 		if group, ok := topic.GroupOfRetry(h.Topic); ok && s.cfg.Groups.Get(group) == nil {
 			return noGroup(group)
 		}
@@ -112,7 +115,7 @@ func (s *Service) take(c *protocol.Call, h *protocol.SendMessageRequest) *protoc
 		return protocol.Errorf(protocol.NoPermission, "the broker sending message is forbidden")
 	}
 	if !topic.MaySend(h.Topic) {
-		return protocol.Errorf(protocol.NoPermission, "Sending message to topic[%s] is forbidden.", h.Topic)
+		return forbidden(h.Topic)
 	}
 	id := h.QueueID
 	if id >= max(cfg.ReadQueueNums, cfg.WriteQueueNums) {
@@ -144,7 +147,10 @@ func (s *Service) stageOne(c *protocol.Call, h *protocol.SendMessageRequest, q *
 	if e != nil {
 		return e
 	}
-	if e := unserved(&seen, cfg); e != nil {
+	if e := unserved(&seen, h.SysFlag); e != nil {
+		return e
+	}
+	if e := checkKeys(&seen, cfg); e != nil {
 		return e
 	}
 	b.Scratch = s.properties(b.Scratch[:0], h.Properties, &seen)
@@ -187,7 +193,7 @@ func (s *Service) stageBatch(c *protocol.Call, h *protocol.SendMessageRequest, q
 	if e != nil {
 		return e
 	}
-	if e := unserved(&outer, cfg); e != nil {
+	if e := unserved(&outer, h.SysFlag); e != nil {
 		return e
 	}
 	var drafts []message.Draft
@@ -196,7 +202,10 @@ func (s *Service) stageBatch(c *protocol.Call, h *protocol.SendMessageRequest, q
 	err := message.EachInBatch(c.Body, func(flag int32, body, props []byte) error {
 		in, e := look(props)
 		if e == nil {
-			e = unserved(&in, cfg)
+			e = unserved(&in, h.SysFlag)
+		}
+		if e == nil {
+			e = checkKeys(&in, cfg) // the keys are with the messages, not with the batch
 		}
 		if e == nil {
 			e = s.checkSize(h.Topic, body, props)
