@@ -1,0 +1,149 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// mqadmin runs one command of Java's mqadmin inside a Java peer and returns what it prints, runs of blanks made one.
+func mqadmin(t *testing.T, p *peer, c *cluster, args ...string) string {
+	t.Helper()
+	args = append([]string{args[0], "-n", c.namesrv.addr}, args[1:]...)
+	out := p.do(t, "op", "mqadmin", "args", strings.Join(args, "\n")).Get("output")
+	return regexp.MustCompile(`[ \t]+`).ReplaceAllString(out, " ")
+}
+
+// TestMqadmin runs the commands of a first day, and wants each to print what it prints before Java's servers.
+func TestMqadmin(t *testing.T) {
+	c := newCluster(t, underTest(), underTest())
+	broker := c.brokers[0].addr
+	p := newPeer(t, peerKinds[0], c.namesrv.addr)
+	want := func(pattern string, args ...string) {
+		t.Helper()
+		if out := mqadmin(t, p, c, args...); !regexp.MustCompile(pattern).MatchString(out) {
+			t.Errorf("mqadmin %s: no match for %s in\n%s", strings.Join(args, " "), pattern, out)
+		}
+	}
+	// soon is for what Java's servers take a moment to know.
+	soon := func(pattern string, args ...string) {
+		t.Helper()
+		var out string
+		defer func() {
+			if t.Failed() {
+				t.Logf("mqadmin %s printed\n%s", strings.Join(args, " "), out)
+			}
+		}()
+		eventually(t, 30*time.Second, "mqadmin "+strings.Join(args, " ")+" prints "+pattern, func() bool {
+			out = mqadmin(t, p, c, args...)
+			return regexp.MustCompile(pattern).MatchString(out)
+		})
+	}
+	quote := regexp.QuoteMeta
+
+	want(`create topic to `+quote(broker)+` success\.\nTopicConfig \[topicName=AdminTopic, readQueueNums=4, writeQueueNums=4, perm=RW-, topicFilterType=SINGLE_TAG, topicSysFlag=0, order=false`,
+		"updateTopic", "-c", "DefaultCluster", "-t", "AdminTopic", "-r", "4", "-w", "4")
+	want(`topicName=OtherTopic, readQueueNums=3, writeQueueNums=2, perm=R--`,
+		"updateTopic", "-b", broker, "-t", "OtherTopic", "-r", "3", "-w", "2", "-p", "4")
+	soon(`(?ms)^AdminTopic$.*^OtherTopic$|^OtherTopic$.*^AdminTopic$`, "topicList")
+	want(`(?s)"brokerAddrs":\{\s*0:"`+quote(broker)+`"\s*\},\s*"brokerName":"broker-a",\s*"cluster":"DefaultCluster".*"queueDatas":\[\s*\{\s*`+
+		`"brokerName":"broker-a",\s*"perm":6,\s*"readQueueNums":4,\s*"topicSysFlag":0,\s*"writeQueueNums":4`,
+		"topicRoute", "-t", "AdminTopic")
+	want(`create subscription group to `+quote(broker)+` success\.\nSubscriptionGroupConfig\{groupName=AdminGroup, consumeEnable=true,.* retryMaxTimes=5,`,
+		"updateSubGroup", "-c", "DefaultCluster", "-g", "AdminGroup", "-r", "5")
+
+	a := p.do(t, "op", "produce", "group", "AdminProducer", "topic", "AdminTopic", "mode", "sync", "keys", "k", "count", "20")
+	acks := strings.Split(a.Get("acks"), ",")
+	last := strings.Split(acks[len(acks)-1], "/")
+	p.do(t, "op", "subscribe", "name", "one", "group", "AdminGroup", "topic", "AdminTopic")
+	consumed(t, p, "one", "AdminTopic", 20)
+
+	soon(`(?s)broker-a 0 0 5 \d{4}-\d\d-\d\d.*broker-a 1 0 5 .*broker-a 2 0 5 .*broker-a 3 0 5 .*Topic Put TPS: \d`, "topicStatus", "-t", "AdminTopic")
+	want(`(?m)^DefaultCluster broker-a 0 `+quote(broker)+` V\d.* true\s*$`, "clusterList")
+	for _, key := range []string{"brokerVersionDesc", "bootTimestamp", "msgPutTotalTodayNow", "putTps", "runtime", "commitLogMaxOffset", "getTotalTps", "sendThreadPoolQueueSize"} {
+		want(`(?m)^`+key+` ?: \S`, "brokerStatus", "-b", broker)
+	}
+	soon(`(?s)AdminTopic broker-a 0 5 5 0 .*AdminTopic broker-a 3 5 5 0 .*Consume Diff Total: 0`, "consumerProgress", "-g", "AdminGroup")
+	want(`(?m)^AdminGroup 1 V5_5_0 PUSH CLUSTERING \d+ 0\s*$`, "consumerProgress")
+	want(`(?s)@one 127\.0\.0\.1:\d+ JAVA V5_5_0.*%RETRY%AdminGroup \*.*AdminTopic \*.*ConsumeType: CONSUME_PASSIVELY\s+MessageModel: CLUSTERING\s+ConsumeFromWhere: CONSUME_FROM_FIRST_OFFSET`,
+		"consumerConnection", "-g", "AdminGroup")
+	want(`(?m)^0001 .*@p0 127\.0\.0\.1:\d+ JAVA V5_5_0`, "producerConnection", "-g", "AdminProducer", "-t", "AdminTopic")
+
+	found := `(?s)OffsetID: ` + a.Get("offsetMsgId") + `\s+Topic: AdminTopic\s+Tags: \[null\]\s+Keys: \[k-19\]\s+Queue ID: ` + last[1] + `\s+Queue Offset: ` + last[2] +
+		`\s+.*Store Host: ` + quote(broker) + `.*UNIQ_KEY=.*MessageTrack \[consumerGroup=AdminGroup, trackType=CONSUMED`
+	want(found, "queryMsgById", "-t", "AdminTopic", "-i", a.Get("offsetMsgId"))
+	want(found, "queryMsgByOffset", "-t", "AdminTopic", "-b", "broker-a", "-i", last[1], "-o", last[2])
+	body := regexp.MustCompile(`Message Body Path: (\S+)`).FindStringSubmatch(mqadmin(t, p, c, "queryMsgById", "-t", "AdminTopic", "-i", a.Get("offsetMsgId")))
+	if body == nil {
+		t.Error("queryMsgById names no file for the body")
+	} else if b, err := os.ReadFile(body[1]); err != nil || string(b) != "19" {
+		t.Errorf("queryMsgById wrote %q (%v), want 19", b, err)
+	} else {
+		os.Remove(body[1]) // mqadmin writes to /tmp/rocketmq, wherever it runs
+	}
+
+	// Online: the consumer gets everything again. Offline: the next consumer does.
+	reset := `(?s)reset consumer offset by specified, group\[AdminGroup\], topic\[AdminTopic\].*#brokerName #queueId #offset.*broker-a \d 0`
+	want(reset, "resetOffsetByTime", "-g", "AdminGroup", "-t", "AdminTopic", "-s", "0")
+	eventually(t, 40*time.Second, "a reset group consumes again", func() bool { return len(p.got("one", "AdminTopic")) >= 40 })
+	soon(`Consume Diff Total: 0`, "consumerProgress", "-g", "AdminGroup")
+	p.do(t, "op", "unsubscribe", "name", "one")
+	want(`(?s)Not found the consumer group connection|CODE: 206|not online`, "consumerConnection", "-g", "AdminGroup")
+	want(reset, "resetOffsetByTime", "-g", "AdminGroup", "-t", "AdminTopic", "-s", "0")
+	want(`(?s)AdminTopic broker-a 0 5 0 5 .*Consume Diff Total: 20`, "consumerProgress", "-g", "AdminGroup")
+	p.do(t, "op", "subscribe", "name", "two", "group", "AdminGroup", "topic", "AdminTopic")
+	consumed(t, p, "two", "AdminTopic", 20)
+	p.do(t, "op", "unsubscribe", "name", "two")
+
+	want(`(?m)^maxMessageSize = 4194304$`, "getBrokerConfig", "-b", broker)
+	want(`update broker config success, `+quote(broker), "updateBrokerConfig", "-b", broker, "-k", "maxMessageSize", "-v", "100000")
+	want(`(?m)^maxMessageSize = 100000$`, "getBrokerConfig", "-b", broker)
+	w := dial(t, broker)
+	if _, err := w.send("AdminTopic", 0, make([]byte, 99_999)); err != nil {
+		t.Errorf("a body below the new maxMessageSize: %v", err)
+	}
+	if _, err := w.send("AdminTopic", 0, make([]byte, 100_001)); err == nil {
+		t.Error("a body above the new maxMessageSize is stored")
+	}
+
+	want(`wipe write perm of broker\[broker-a\] in name server\[`+quote(c.namesrv.addr)+`\] OK, \d+`, "wipeWritePerm", "-b", "broker-a")
+	want(`"perm":4,`, "topicRoute", "-t", "AdminTopic")
+	want(`add write perm of broker\[broker-a\] in name server\[`+quote(c.namesrv.addr)+`\] OK, \d+`, "addWritePerm", "-b", "broker-a")
+	want(`"perm":6,`, "topicRoute", "-t", "AdminTopic")
+	want(`create or update kv config to namespace success`, "updateKvConfig", "-s", "E2E", "-k", "key", "-v", "value")
+	if a := dial(t, c.namesrv.addr).must(t, 101, map[string]string{"namespace": "E2E", "key": "key"}, nil); a.ext["value"] != "value" {
+		t.Errorf("the NameServer holds %q for the key", a.ext["value"])
+	}
+
+	want(`delete subscription group \[AdminGroup\] from broker \[`+quote(broker)+`\] in cluster \[DefaultCluster\] success`,
+		"deleteSubGroup", "-c", "DefaultCluster", "-g", "AdminGroup", "-r", "true")
+	want(`(?s)delete topic \[AdminTopic\] from cluster \[DefaultCluster\] success.*delete topic \[AdminTopic\] from NameServer success`,
+		"deleteTopic", "-c", "DefaultCluster", "-t", "AdminTopic")
+	want(`CODE: 17 `, "topicRoute", "-t", "AdminTopic")
+	if out := mqadmin(t, p, c, "topicList"); regexp.MustCompile(`(?m)^AdminTopic$`).MatchString(out) {
+		t.Errorf("the deleted topic is still listed:\n%s", out)
+	}
+	// Messages go with the topic: made again, it starts empty.
+	c.createTopic(t, "AdminTopic", 4)
+	if a := w.must(t, codeMaxOffset, map[string]string{"topic": "AdminTopic", "queueId": "0"}, nil); a.ext["offset"] != strconv.Itoa(0) {
+		t.Errorf("a topic that was deleted and made again begins at %s", a.ext["offset"])
+	}
+}
+
+// TestMqadmin_Process runs mqadmin as people do, in a JVM of its own.
+func TestMqadmin_Process(t *testing.T) {
+	c := newCluster(t, underTest(), underTest())
+	needJava(t)
+	out, err := tool(".", []string{"JAVAMQ_CACHE=" + javaCache()}, "./javamq", "mqadmin", "clusterList", "-n", c.namesrv.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out, c.brokers[0].addr) {
+		t.Errorf("clusterList does not list the broker:\n%s", out)
+	}
+}
