@@ -252,6 +252,8 @@ func TestBroker_Refusals(t *testing.T) {
 		{"system topic that is not there", protocol.NoPermission, h.send("TRANS_CHECK_MAX_TIME_TOPIC", "x")},
 		{"half", protocol.RequestCodeNotSupported, h.send("T", "x", "i=TRAN_MSG\x01true\x02")},
 		{"pull of an unknown topic", protocol.TopicNotExist, h.pull("NOPE", 0, 0, "*")},
+		{"pull of a group without a name", protocol.SubscriptionGroupNotExist, h.call(protocol.PullMessage, "", "consumerGroup=", "topic=T",
+			"queueId=0", "queueOffset=0", "maxMsgNums=32", "sysFlag=4", "commitOffset=0", "suspendTimeoutMillis=0", "subVersion=0")},
 		{"unknown code", protocol.RequestCodeNotSupported, h.call(12345, "")},
 	} {
 		if c.r.Code != c.code || c.r.Remark == "" {
@@ -289,6 +291,16 @@ func TestBroker_Restart(t *testing.T) {
 	}
 	if r := h.send("T", "10"); field(r, "queueOffset") != "10" {
 		t.Errorf("next offset: %v %q", r.Fields, r.Remark)
+	}
+	// TBW102 is still there from the first start; it makes no more topics.
+	if r := h.send("U", "x"); r.Code != protocol.TopicNotExist {
+		t.Errorf("send to an unknown topic: code %d %q", r.Code, r.Remark)
+	}
+	if r := h.call(protocol.UpdateBrokerConfig, "autoCreateTopicEnable=true\n"); r.Code != protocol.Success {
+		t.Fatalf("update: code %d %q", r.Code, r.Remark)
+	}
+	if r := h.send("U", "x"); r.Code != protocol.Success {
+		t.Errorf("send to an unknown topic, allowed: code %d %q", r.Code, r.Remark)
 	}
 }
 

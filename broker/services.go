@@ -71,7 +71,7 @@ func (b *Broker) buildServices() {
 	})
 	ids := message.NewUniqKeys(b.id.addr.Addr(), int32(crc32.ChecksumIEEE([]byte(b.id.addr.String()))))
 	b.send = send.New(send.Config{
-		Topics: b.topics, Groups: b.groups, Queues: b.store,
+		Topics: topics{b}, Groups: b.groups, Queues: b.store,
 		Offload:        b.offload,
 		MaxMessageSize: func() int { return int(b.live.maxMessageSize.Load()) },
 		StoreHost:      func() netip.AddrPort { return b.id.addr },
@@ -145,6 +145,22 @@ func (b *Broker) got(group, name string, messages, bytes int) {
 	b.board.Item(stats.BrokerGetNums, b.id.cluster, "").Add(int64(messages))
 }
 
+// topics is the table of topics with the switch that lets producers make new ones.
+type topics struct{ b *Broker }
+
+func (t topics) Get(name []byte) *topic.Config         { return t.b.topics.Get(name) }
+func (t topics) Ensure(configs ...*topic.Config) error { return t.b.topics.Ensure(configs...) }
+
+// Create makes a topic in the image of a template; nil where that may not be. An older start of the broker may have
+// left TBW102 behind, so that its being there does not mean yes. Source: Java
+// TopicConfigManager.createTopicInSendMessageMethod.
+func (t topics) Create(ctx context.Context, name, template string, queues int32) (*topic.Config, error) {
+	if template == topic.AutoCreateKey && !t.b.live.autoTopic.Load() {
+		return nil, nil
+	}
+	return t.b.topics.Create(ctx, name, template, queues)
+}
+
 // groups is the table of groups with the switch that lets an unknown one be made.
 type groups struct{ b *Broker }
 
@@ -158,8 +174,8 @@ func (g groups) Create(_ context.Context, name string) (*topic.GroupConfig, erro
 	if !g.b.live.autoGroup.Load() && !topic.IsSystemGroup(name) {
 		return nil, nil
 	}
-	if err := topic.CheckGroup(name); err != nil {
-		return nil, protocol.Errorf(protocol.InvalidParameter, "%v", err)
+	if topic.CheckGroup(name) != nil {
+		return nil, nil // as if it might not be made: that is what Java says
 	}
 	return g.b.groups.Create(name)
 }
