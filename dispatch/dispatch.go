@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 
 	"rocketd/protocol"
 )
@@ -44,7 +45,10 @@ type Row struct {
 type Config struct {
 	Workers int // goroutines of the pool; 0 means 16
 	Queue   int // waiting pooled calls before SYSTEM_BUSY; 0 means 10,000
-	Log     *slog.Logger
+	// Bytes is what the headers and bodies of all pooled calls may hold before SYSTEM_BUSY; 0 means 256 MiB. One call
+	// alone may be larger.
+	Bytes int64
+	Log   *slog.Logger
 	// EndTurn, when set, runs after the appends of a turn were committed.
 	EndTurn func(t *protocol.Turn)
 	// Closed, when set, is told of every connection that went away, in a turn of its context.
@@ -57,11 +61,13 @@ type Table struct {
 	cfg  Config
 	rows map[int32]Row
 	jobs chan job
+	held atomic.Int64 // bytes of the calls that wait or run
 }
 
 type job struct {
 	call *protocol.Call
 	run  PoolHandler
+	size int64
 }
 
 // New builds a table. A code that stands in two rows is a mistake of ours and panics.
@@ -71,6 +77,9 @@ func New(cfg Config, rows []Row) *Table {
 	}
 	if cfg.Queue == 0 {
 		cfg.Queue = 10_000
+	}
+	if cfg.Bytes == 0 {
+		cfg.Bytes = 256 << 20
 	}
 	t := &Table{cfg: cfg, rows: make(map[int32]Row, len(rows)), jobs: make(chan job, cfg.Queue)}
 	for _, r := range rows {
@@ -91,6 +100,7 @@ func (t *Table) Run(ctx context.Context) error {
 				select {
 				case j := <-t.jobs:
 					t.pooled(ctx, j)
+					t.held.Add(-j.size)
 				case <-ctx.Done():
 					return
 				}
@@ -118,12 +128,29 @@ func (t *Table) Serve(c *protocol.Call) {
 
 // Offload hands a call that turned out to block to the pool. The caller returns at once and does not answer.
 func (t *Table) Offload(c *protocol.Call, run PoolHandler) {
-	own := &protocol.Call{Command: *c.Command.Clone(), Peer: c.Peer}
-	select {
-	case t.jobs <- job{own, run}:
-	default:
-		t.fail(c, protocol.Errorf(protocol.SystemBusy, "[OVERLOAD]system busy, start flow control for a while"))
+	size := int64(len(c.Body))
+	for i := range c.Fields {
+		size += int64(len(c.Fields[i].Key) + len(c.Fields[i].Value))
 	}
+	if held := t.held.Add(size); held <= t.cfg.Bytes || held == size {
+		own := &protocol.Call{Command: *c.Command.Clone(), Peer: c.Peer}
+		select {
+		case t.jobs <- job{own, run, size}:
+			return
+		default:
+		}
+	}
+	t.held.Add(-size)
+	t.fail(c, protocol.Errorf(protocol.SystemBusy, "[OVERLOAD]system busy, start flow control for a while"))
+}
+
+// Again serves a call of the pool once more, in a turn of its connection, now that what it lacked is there. The pooled
+// handler returns Answered then.
+func (t *Table) Again(c *protocol.Call) {
+	c.Peer.Post(func(turn *protocol.Turn) {
+		c.Turn = turn
+		t.Serve(c)
+	})
 }
 
 // Waiting is how many calls wait for the pool.
@@ -146,24 +173,30 @@ func (t *Table) Closed(turn *protocol.Turn, p protocol.Peer) {
 	}
 }
 
+// panicked is what a handler did. The client is told of it in one line, the log gets the stack.
+type panicked struct {
+	cause any
+	stack []byte
+}
+
+func (p *panicked) Error() string { return fmt.Sprintf("handler panicked: %v", p.cause) }
+
 func (t *Table) inTurn(run TurnHandler, c *protocol.Call) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("handler panicked: %v\n%s", r, debug.Stack())
-		}
-	}()
+	defer caught(&err)
 	return run(c)
+}
+
+func caught(err *error) {
+	if r := recover(); r != nil {
+		*err = &panicked{r, debug.Stack()}
+	}
 }
 
 func (t *Table) pooled(ctx context.Context, j job) {
 	var reply *Reply
 	var err error
 	func() {
-		defer func() {
-			if r := recover(); r != nil {
-				err = fmt.Errorf("handler panicked: %v\n%s", r, debug.Stack())
-			}
-		}()
+		defer caught(&err)
 		reply, err = j.run(ctx, j.call)
 	}()
 	if err != nil {
@@ -183,8 +216,12 @@ func (t *Table) pooled(ctx context.Context, j job) {
 func (t *Table) fail(c *protocol.Call, err error) {
 	var known *protocol.Error
 	if !errors.As(err, &known) {
-		t.cfg.Log.Error("request failed", "code", c.Code, "addr", c.Peer.RemoteAddr(), "err", err)
-		known = protocol.Errorf(protocol.SystemError, "%v", err)
+		attrs := []any{"code", c.Code, "addr", c.Peer.RemoteAddr(), "err", err}
+		var p *panicked
+		if errors.As(err, &p) {
+			attrs = append(attrs, "stack", string(p.stack))
+		}
+		t.cfg.Log.Error("request failed", attrs...)
 	}
-	c.Fail(known)
+	c.Fail(err)
 }
