@@ -73,6 +73,7 @@ func (b *Broker) buildServices() {
 	b.send = send.New(send.Config{
 		Topics: topics{b}, Groups: b.groups, Queues: b.store,
 		Offload:        b.offload,
+		Again:          b.again,
 		MaxMessageSize: func() int { return int(b.live.maxMessageSize.Load()) },
 		StoreHost:      func() netip.AddrPort { return b.id.addr },
 		Cluster:        b.id.cluster,
@@ -85,6 +86,7 @@ func (b *Broker) buildServices() {
 	b.pull = pull.New(pull.Config{
 		Topics: b.topics, Groups: groups{b}, Queues: b.store, Clients: b.clients.Consumers, Offsets: b.offsets,
 		Offload:         b.offload,
+		Again:           b.again,
 		Got:             b.got,
 		Missed:          func() { b.board.GetMiss.Add(1) },
 		Readable:        b.live.readable,
@@ -127,6 +129,8 @@ func (b *Broker) offload(c *protocol.Call, run func(ctx context.Context, c *prot
 		return dispatch.Answered, run(ctx, c)
 	})
 }
+
+func (b *Broker) again(c *protocol.Call) { b.table.Again(c) }
 
 func (b *Broker) stored(q *consumequeue.Queue, records, bytes int) {
 	b.board.Put.Add(int64(records))

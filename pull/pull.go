@@ -79,7 +79,10 @@ type Config struct {
 	Queues  Queues
 	Clients Clients
 	Offsets Offsets
+	// Offload hands a call to the pool; an error that run returns is answered. Again has a call of the pool served from
+	// the start, in a turn of its peer.
 	Offload func(c *protocol.Call, run func(ctx context.Context, c *protocol.Call) error)
+	Again   func(c *protocol.Call)
 	// Got counts what a group was given.
 	Got func(group, topic string, messages, bytes int)
 	// Missed counts pulls that found nothing.
@@ -319,12 +322,7 @@ func (s *Service) createGroup(c *protocol.Call, name string) {
 		if group == nil {
 			return protocol.Errorf(protocol.SubscriptionGroupNotExist, "subscription group [%s] does not exist, %s", name, protocol.FAQ)
 		}
-		c.Peer.Post(func(t *protocol.Turn) {
-			c.Turn = t
-			if err := s.Pull(c); err != nil {
-				c.Fail(err)
-			}
-		})
+		s.cfg.Again(c)
 		return nil
 	})
 }

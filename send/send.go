@@ -40,8 +40,10 @@ type Config struct {
 	Topics Topics
 	Groups Groups
 	Queues Queues
-	// Offload hands a call to the pool; it comes back as a Redo in a turn of its peer.
+	// Offload hands a call to the pool; an error that run returns is answered. Again has a call of the pool served from
+	// the start, in a turn of its peer.
 	Offload func(c *protocol.Call, run func(ctx context.Context, c *protocol.Call) error)
+	Again   func(c *protocol.Call)
 
 	MaxMessageSize func() int            // bytes of a body, maxMessageSize
 	StoreHost      func() netip.AddrPort // brokerIP1:listenPort, part of each record and message ID
@@ -254,12 +256,7 @@ func (s *Service) create(c *protocol.Call, h *protocol.SendMessageRequest) {
 		if cfg == nil {
 			return s.refuse(c, protocol.Errorf(protocol.TopicNotExist, "topic[%s] not exist, apply first please! %s", name, protocol.FAQ))
 		}
-		c.Peer.Post(func(t *protocol.Turn) {
-			c.Turn = t
-			if err := s.Send(c); err != nil {
-				c.Fail(err)
-			}
-		})
+		s.cfg.Again(c)
 		return nil
 	})
 }
