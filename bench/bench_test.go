@@ -168,7 +168,7 @@ func (b *testBroker) pull(c *protocol.Command, answer func(protocol.Form, int32,
 func testConfig(addr string) Config {
 	return Config{
 		Addr: addr, Topic: "T", Queues: 2, Conns: 3, InFlight: 4, Size: 64, Batch: 1, Form: protocol.Binary,
-		Count: 500, Timeout: 300 * time.Millisecond, Group: "G", Groups: 1, Max: 32,
+		Count: 500, Timeout: 20 * time.Second, Group: "G", Groups: 1, Max: 32,
 	}
 }
 
@@ -231,6 +231,7 @@ func TestSend_Check(t *testing.T) {
 			b.answerSend = c.answer
 			cfg := testConfig(b.Addr().String())
 			cfg.Queues, cfg.Conns, cfg.Count = 1, 1, 100
+			cfg.Timeout = 2 * time.Second
 			res, err := Send(context.Background(), cfg)
 			if err != nil {
 				t.Fatal(err)
@@ -287,6 +288,9 @@ func TestE2E_Check(t *testing.T) {
 			b.deliver = c.deliver
 			cfg := testConfig(b.Addr().String())
 			cfg.Groups, cfg.Rate = 2, 10000
+			if name == "dropped" {
+				cfg.Timeout = time.Second
+			}
 			res, err := E2E(context.Background(), cfg)
 			if err != nil {
 				t.Fatal(err)

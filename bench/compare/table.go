@@ -1,0 +1,101 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"rocketd/bench"
+)
+
+const tableHead = `| work | value | ours | Java | ours / Java, median [least - most] | goal | ours / echo | reached |
+|---|---|---|---|---|---|---|---|
+`
+
+// goalStart and goalMemory are the goals that are not ratios.
+const (
+	goalStart  = 250 * time.Millisecond
+	goalMemory = 200 // MiB
+)
+
+// spread is the median of numbers, with the least and the most.
+type spread struct{ median, least, most float64 }
+
+func spreadOf(all []float64) spread {
+	s := slices.Sorted(slices.Values(all))
+	n := len(s)
+	return spread{(s[(n-1)/2] + s[n/2]) / 2, s[0], s[n-1]}
+}
+
+func (s spread) String() string {
+	return fmt.Sprintf("%s [%s - %s]", short(s.median), short(s.least), short(s.most))
+}
+
+// tableLines are the rows of one work.
+func tableLines(w work, rounds []round) string {
+	var b strings.Builder
+	collect := func(of func(round) float64) spread {
+		var all []float64
+		for _, r := range rounds {
+			all = append(all, of(r))
+		}
+		return spreadOf(all)
+	}
+	for _, v := range w.values {
+		ratio := collect(func(r round) float64 { return v.of(r.ours) / v.of(r.java) })
+		reached, sign := ratio.median <= v.goal, "<="
+		if v.least {
+			reached, sign = ratio.median >= v.goal, ">="
+		}
+		goal, floor := fmt.Sprintf("%s %g", sign, v.goal), "-"
+		if w.echo {
+			echo := collect(func(r round) float64 { return v.of(r.ours) / v.of(r.echo) })
+			floor = echo.String()
+			if v.floor > 0 {
+				goal += fmt.Sprintf(", %g of echo", v.floor)
+				reached = reached && echo.median >= v.floor
+			}
+		}
+		ours := collect(func(r round) float64 { return v.of(r.ours) })
+		java := collect(func(r round) float64 { return v.of(r.java) })
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s |\n", w.name, v.name, short(ours.median), short(java.median), ratio, goal, floor, yes(reached))
+	}
+	memory := func(of func(round) *bench.Result) spread {
+		return collect(func(r round) float64 { return of(r).Server.RSSAnonMiB })
+	}
+	ours := memory(func(r round) *bench.Result { return r.ours })
+	java := memory(func(r round) *bench.Result { return r.java })
+	fmt.Fprintf(&b, "| %s | memory MiB | %s | %s | - | <= %d | - | %s |\n", w.name, short(ours.median), short(java.median), goalMemory, yes(ours.most <= goalMemory))
+	return b.String()
+}
+
+func startLine(all []time.Duration) string {
+	var ms []float64
+	for _, d := range all {
+		ms = append(ms, float64(d.Microseconds())/1000)
+	}
+	s := spreadOf(ms)
+	goal := float64(goalStart.Milliseconds())
+	return fmt.Sprintf("| start to first accepted message, empty store | ms | %s | - | - | <= %g | - | %s |\n", s, goal, yes(s.median <= goal))
+}
+
+func yes(ok bool) string {
+	if ok {
+		return "yes"
+	}
+	return "NO"
+}
+
+// short writes a number with three digits that count.
+func short(x float64) string {
+	switch {
+	case x >= 100:
+		return fmt.Sprintf("%.0f", x)
+	case x >= 10:
+		return fmt.Sprintf("%.1f", x)
+	case x >= 0.1:
+		return fmt.Sprintf("%.2f", x)
+	}
+	return fmt.Sprintf("%.3f", x)
+}
