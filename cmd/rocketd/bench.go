@@ -138,7 +138,7 @@ func newEcho() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "echo on %s; measure it with: rocketd bench send --addr %s\n", l.Addr(), l.Addr())
+			_, _ = fmt.Fprintf(cmd.OutOrStdout(), "echo on %s; measure it with: rocketd bench send --addr %s\n", l.Addr(), l.Addr())
 			return bench.Echo(cmd.Context(), l)
 		},
 	}

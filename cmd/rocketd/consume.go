@@ -48,7 +48,7 @@ func (o *consumeOptions) run(cmd *cobra.Command, topic string) error {
 	if o.from != "first" && o.from != "last" {
 		return fmt.Errorf("--from %q: it must be first or last", o.from)
 	}
-	print, err := o.printer(cmd.OutOrStdout())
+	show, err := o.printer(cmd.OutOrStdout())
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (o *consumeOptions) run(cmd *cobra.Command, topic string) error {
 		return err
 	}
 	defer closeClient()
-	return o.bounded(cmd.Context(), print, func(ctx context.Context, take func(*client.Message) error) error {
+	return o.bounded(cmd.Context(), show, func(ctx context.Context, take func(*client.Message) error) error {
 		err := c.Consume(ctx, client.Consumption{Topic: topic, Group: o.group, Tags: o.tags, Last: o.from == "last"}, take)
 		if errors.Is(err, client.ErrNoTopic) {
 			return fmt.Errorf("%w; the first message creates it: rocketd send %s MESSAGE", err, topic)
@@ -67,21 +67,21 @@ func (o *consumeOptions) run(cmd *cobra.Command, topic string) error {
 }
 
 // bounded runs read until enough messages came, or none for a while.
-func (o *consumeOptions) bounded(ctx context.Context, print func(*client.Message) error, read func(context.Context, func(*client.Message) error) error) error {
+func (o *consumeOptions) bounded(ctx context.Context, show func(*client.Message) error, read func(context.Context, func(*client.Message) error) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if o.idle > 0 {
 		timer := time.AfterFunc(o.idle, cancel)
 		defer timer.Stop()
-		inner := print
-		print = func(m *client.Message) error {
+		inner := show
+		show = func(m *client.Message) error {
 			timer.Reset(o.idle)
 			return inner(m)
 		}
 	}
 	seen := 0
 	return read(ctx, func(m *client.Message) error {
-		if err := print(m); err != nil {
+		if err := show(m); err != nil {
 			return err
 		}
 		if seen++; o.count > 0 && seen >= o.count {

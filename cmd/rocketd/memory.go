@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"math"
 	"runtime/debug"
 	"strconv"
@@ -9,11 +10,16 @@ import (
 
 // limitMemory takes the heap that somebody meant for Java's broker as the limit of ours, so that manifests written
 // for Java keep their meaning: -Xmx and -XX:MaxDirectMemorySize in JAVA_OPT and JAVA_OPT_EXT. GOMEMLIMIT wins.
-func limitMemory(getenv func(string) string) {
+func limitMemory(getenv func(string) string, log *slog.Logger) {
+	options := getenv("JAVA_OPT") + " " + getenv("JAVA_OPT_EXT")
+	limit := javaMemory(options)
+	if strings.Contains(options, "-X") {
+		log.Info("options of a JVM have no meaning here, but for -Xmx as a limit of memory", "limit", limit)
+	}
 	if getenv("GOMEMLIMIT") != "" {
 		return
 	}
-	if limit := javaMemory(getenv("JAVA_OPT") + " " + getenv("JAVA_OPT_EXT")); limit > 0 {
+	if limit > 0 {
 		debug.SetMemoryLimit(limit)
 	}
 }

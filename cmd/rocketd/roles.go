@@ -23,8 +23,8 @@ func newNamesrv() *cobra.Command {
 		Use: "namesrv [-c FILE] [--KEY VALUE ...]", Short: "Run a NameServer, with the options of Java's mqnamesrv",
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			limitMemory(os.Getenv)
 			log := newLog(os.Stderr, slog.LevelInfo)
+			limitMemory(os.Getenv, log)
 			s := settings.NewNamesrv(settings.ThisMachine(os.Getenv), log)
 			done, err := javaStart(cmd.OutOrStdout(), "mqnamesrv", false, args, s)
 			if done || err != nil {
@@ -40,14 +40,14 @@ func newBroker() *cobra.Command {
 		Use: "broker [-c FILE] [-n NAMESRV] [--KEY VALUE ...]", Short: "Run a broker, with the options of Java's mqbroker",
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			limitMemory(os.Getenv)
 			log := newLog(os.Stderr, slog.LevelInfo)
+			limitMemory(os.Getenv, log)
 			s := settings.NewBroker(settings.ThisMachine(os.Getenv), log)
 			done, err := javaStart(cmd.OutOrStdout(), "mqbroker", true, args, s)
 			if done || err != nil {
 				return err
 			}
-			return serveBroker(cmd.Context(), s, log, func(r broker.Ready) { fmt.Fprintln(cmd.OutOrStdout(), bootLine(r)) })
+			return serveBroker(cmd.Context(), s, log, func(r broker.Ready) { _, _ = fmt.Fprintln(cmd.OutOrStdout(), bootLine(r)) })
 		},
 	}
 }
@@ -67,7 +67,7 @@ func javaStart(out io.Writer, program string, isBroker bool, args []string, s *s
 			return false, &exitError{exitStart, err}
 		}
 		if !isBroker {
-			fmt.Fprintf(out, "load config properties file OK, %s\n", f.configFile)
+			_, _ = fmt.Fprintf(out, "load config properties file OK, %s\n", f.configFile)
 		}
 	}
 	for _, kv := range f.keys {
@@ -109,7 +109,7 @@ func serveNamesrv(ctx context.Context, out io.Writer, s *settings.Settings, log 
 		return &exitError{exitStart, err}
 	}
 	// Source: Java NamesrvStartup.start.
-	fmt.Fprintf(out, "The Name Server boot success. serializeType=JSON, address %s:%d\n", s.String("bindAddress"), n.Addr().Port())
+	_, _ = fmt.Fprintf(out, "The Name Server boot success. serializeType=JSON, address %s:%d\n", s.String("bindAddress"), n.Addr().Port())
 	if err := n.Run(ctx); err != nil {
 		return &exitError{exitStart, err}
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"rocketd": main})
+	testscript.Main(m, map[string]func(){"rocketd": main, "mqnamesrv": main, "mqbroker": main})
 }
 
 // The program as a user types it. Scripts have two commands of their own:
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 //	serve NAME TEXT ARGS...   run rocketd in the background until its output has a line with TEXT
 //	stop NAME                 send it SIGTERM; it must end by itself with exit code 0
 //
-// and $NS, $BROKER (free ports, each with the one two below) and $NAMESRV (127.0.0.1:$NS).
+// and $NS, $BROKER (free ports, each with the one two below) and $NAMESRV (127.0.0.1:$NS), $BIN (the scripts).
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
@@ -37,6 +37,11 @@ func TestScript(t *testing.T) {
 			env.Setenv("NAMESRV", fmt.Sprintf("127.0.0.1:%d", ns))
 			env.Setenv("NAMESRV_ADDR", fmt.Sprintf("127.0.0.1:%d", ns))
 			env.Setenv("HOME", env.WorkDir)
+			bin, err := filepath.Abs(filepath.Join("..", "..", "bin"))
+			if err != nil {
+				return err
+			}
+			env.Setenv("BIN", bin)
 			env.Values["servers"] = map[string]*server{}
 			return nil
 		},

@@ -33,7 +33,6 @@ func newStandalone() *cobra.Command {
 		Long: "rocketd without a command runs a NameServer and a broker in this process, with their data in one folder.\n" +
 			"The other commands run one role alone, or talk to running servers.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			limitMemory(os.Getenv)
 			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.Flags().Changed)
 		},
 	}
@@ -49,6 +48,7 @@ func newStandalone() *cobra.Command {
 // over the property file.
 func (o *standalone) run(ctx context.Context, out io.Writer, given func(flag string) bool) error {
 	log := newLog(os.Stderr, slog.LevelWarn)
+	limitMemory(os.Getenv, log)
 	data, err := filepath.Abs(o.data)
 	if err != nil {
 		return &exitError{exitConfig, err}

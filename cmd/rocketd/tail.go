@@ -15,7 +15,7 @@ func newTail() *cobra.Command {
 		Example: "  rocketd tail orders -f -o long",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			print, err := t.printer(cmd.OutOrStdout())
+			show, err := t.printer(cmd.OutOrStdout())
 			if err != nil {
 				return err
 			}
@@ -25,7 +25,7 @@ func newTail() *cobra.Command {
 			}
 			defer closeClient()
 			cfg.Topic = args[0]
-			return c.Tail(cmd.Context(), cfg, print)
+			return c.Tail(cmd.Context(), cfg, show)
 		},
 	}
 	t.flags(cmd, "text (bodies), long, json")
