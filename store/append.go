@@ -68,10 +68,12 @@ func (s *Store) Append(b *Batch, now time.Time) error {
 
 // put adds a unit and sees to it that it will be written. s.mu is held.
 func (s *Store) put(q *consumequeue.Queue, u consumequeue.Unit) {
-	switch q.Put(u) {
-	case 1:
+	pending := q.Put(u)
+	if q.MarkDue() {
 		s.dirty = append(s.dirty, q)
-	case queuePage:
+	}
+	if pending == queuePage {
+		s.pages = append(s.pages, q)
 		ring(s.queuesDue)
 	}
 }

@@ -74,7 +74,7 @@ func BenchmarkGet(b *testing.B) {
 				if where == "file" {
 					from = 0
 					s.writing.Lock()
-					if err := s.writeQueues(); err != nil {
+					if err := s.writeDirty(); err != nil {
 						b.Fatal(err)
 					}
 					s.queues.Quiet(q, 0)

@@ -190,7 +190,7 @@ func TestFault_Queues(t *testing.T) {
 		s := testStore(t, t.TempDir(), func(cfg *Config) { cfg.FS = f.fs(false) })
 		send(t, s, "t", 0, numbered(0, 20)...)
 		f.set(c.cause)
-		if err := s.queueRound(true, true); !errors.Is(err, c.cause) {
+		if err := s.look(true); !errors.Is(err, c.cause) {
 			t.Fatal(err)
 		}
 		f.free.Store(1000)

@@ -144,14 +144,8 @@ func isName(topic []byte) bool {
 
 func (s *Store) writeBuilt(touched map[*consumequeue.Queue]bool) error {
 	for q := range touched {
-		for {
-			more, err := s.queues.Flush(q)
-			if err != nil {
-				return err
-			}
-			if !more {
-				break
-			}
+		if err := s.queues.Flush(q); err != nil {
+			return err
 		}
 		s.warm[q] = true
 		delete(touched, q)

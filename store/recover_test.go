@@ -40,7 +40,7 @@ func TestRecover_Killed(t *testing.T) {
 			s.writing.Lock()
 			switch written {
 			case "queues":
-				if err := s.writeQueues(); err != nil {
+				if err := s.writeDirty(); err != nil {
 					t.Fatal(err)
 				}
 			case "checkpoint":
@@ -273,7 +273,7 @@ func TestStore_DropBefore(t *testing.T) {
 		equal(t, bodies(t, s, q), numbered(int(q.Min()), int(q.Max())))
 		n := int(q.Max())
 		send(t, s, "t", 0, numbered(n, n+10)...)
-		if err := s.queueRound(true, false); err != nil {
+		if err := s.look(true); err != nil {
 			t.Fatal(err)
 		}
 		if end > 12*4096 {
@@ -341,7 +341,7 @@ func TestStore_DeleteTopic(t *testing.T) {
 	send(t, s, "t", 1, "x")
 	send(t, s, "keep", 0, "y")
 	s.writing.Lock()
-	if err := s.writeQueues(); err != nil {
+	if err := s.writeDirty(); err != nil {
 		t.Fatal(err)
 	}
 	s.writing.Unlock()
@@ -419,7 +419,7 @@ func TestStore_ManyQueues(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range quietRounds + 3 {
-		if err := s.queueRound(true, true); err != nil {
+		if err := s.look(true); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -445,7 +445,7 @@ func TestStore_LongQueue(t *testing.T) {
 	for i := range 60 {
 		send(t, s, "t", 0, numbered(100*i, 100*i+100)...)
 		if i%7 == 0 {
-			if err := s.queueRound(true, false); err != nil {
+			if err := s.look(true); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -11,13 +11,13 @@ import (
 	"rocketd/store/consumequeue"
 )
 
-// How often the queues are written, and after what the checkpoint moves on: what lies behind it is read again after
-// a crash.
+// How often the background looks what to do, and after what it writes all queues and moves the checkpoint on: what
+// lies behind it is read again after a crash.
 const (
-	writeInterval = time.Second
-	syncInterval  = 10 * time.Second
-	syncBytes     = 64 << 20 // of the log
-	quietRounds   = 60       // writeIntervals without a new unit until a queue's memory is let go
+	lookInterval = time.Second
+	syncInterval = 10 * time.Second
+	syncBytes    = 64 << 20 // of the log
+	quietRounds  = 60       // looks without a new unit until a queue's memory is let go
 )
 
 // Run brings to the disk what is appended, prepares the next file of the log, writes the queues and the checkpoint,
@@ -98,39 +98,55 @@ func (s *Store) fileLoop(ctx context.Context) {
 	}
 }
 
-// queueLoop writes units that wait, and now and then syncs them and moves the checkpoint.
+// queueLoop writes pages of units, and now and then all of them, syncs them and moves the checkpoint.
 func (s *Store) queueLoop(ctx context.Context) {
-	t := time.NewTicker(writeInterval)
+	t := time.NewTicker(lookInterval)
 	defer t.Stop()
 	last := time.Now()
 	for {
-		byClock := false
+		var err error
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.queuesDue:
-		case <-t.C:
-			byClock = true
+			err = s.writePages()
+		case now := <-t.C:
+			due := now.Sub(last) >= syncInterval
+			if err = s.look(due); err == nil && due {
+				last = now
+			}
 		}
-		if err := s.queueRound(byClock, time.Since(last) >= syncInterval); err != nil {
+		if err != nil {
 			s.cfg.Log.Error("cannot write consume queues", "err", err)
-		} else if time.Since(last) >= syncInterval {
-			last = time.Now()
 		}
 	}
 }
 
-// queueRound is one beat of the queue loop.
-func (s *Store) queueRound(byClock, syncDue bool) error {
+// writePages writes the queues that have a whole page of units.
+func (s *Store) writePages() error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	s.mu.Lock()
+	todo := s.pages
+	s.pages = nil
+	s.mu.Unlock()
 	if s.log.Fenced() != nil {
 		return nil
 	}
-	if err := s.writeQueues(); err != nil {
-		return s.queuesFailed(err)
+	for _, q := range todo { // after an error all are still dirty
+		if err := s.flushQueue(q); err != nil {
+			return s.queuesFailed(err)
+		}
 	}
-	if !byClock {
+	return nil
+}
+
+// look is what is done each second: let go of memory, and move the checkpoint; on its time, or when much was
+// appended, for the queues too.
+func (s *Store) look(syncDue bool) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.log.Fenced() != nil {
 		return nil
 	}
 	for q := range s.warm {
@@ -139,10 +155,7 @@ func (s *Store) queueRound(byClock, syncDue bool) error {
 		}
 	}
 	if syncDue || s.log.Max()-s.synced >= syncBytes {
-		if err := s.syncAll(); err != nil {
-			return s.queuesFailed(err)
-		}
-		return nil
+		return s.queuesFailed(s.syncAll())
 	}
 	if ms := s.physicMs.Load(); ms != s.check.physicMs {
 		s.check.physicMs = ms
@@ -151,8 +164,11 @@ func (s *Store) queueRound(byClock, syncDue bool) error {
 	return nil
 }
 
-// queuesFailed stops appends: units in memory would grow without end.
+// queuesFailed stops appends after an error: units in memory would grow without end.
 func (s *Store) queuesFailed(err error) error {
+	if err == nil {
+		return nil
+	}
 	if vfs.IsFull(err) {
 		s.need.CompareAndSwap(0, commitlog.SomeRoom)
 		return err
@@ -160,32 +176,30 @@ func (s *Store) queuesFailed(err error) error {
 	return s.log.Fence(err)
 }
 
-// writeQueues writes the units that wait. What failed stays to be written. s.writing is held.
-func (s *Store) writeQueues() error {
+// writeDirty writes all units that wait. s.writing is held.
+func (s *Store) writeDirty() error {
 	s.mu.Lock()
 	todo := s.dirty
 	s.dirty = nil
 	s.mu.Unlock()
-	var again []*consumequeue.Queue
-	var failed error
 	for i, q := range todo {
-		more, err := s.queues.Flush(q)
-		if err != nil {
-			failed = err
-			again = append(again, todo[i:]...)
-			break
+		q.ClearDue()
+		if err := s.flushQueue(q); err != nil { // what is left stays to be written
+			s.mu.Lock()
+			if q.MarkDue() {
+				s.dirty = append(s.dirty, q)
+			}
+			s.dirty = append(s.dirty, todo[i+1:]...)
+			s.mu.Unlock()
+			return err
 		}
-		if more {
-			again = append(again, q)
-		}
-		s.warm[q] = true
 	}
-	if len(again) > 0 {
-		s.mu.Lock()
-		s.dirty = append(s.dirty, again...)
-		s.mu.Unlock()
-	}
-	return failed
+	return nil
+}
+
+func (s *Store) flushQueue(q *consumequeue.Queue) error {
+	s.warm[q] = true
+	return s.queues.Flush(q)
 }
 
 // syncAll brings log and queues to the disk and then says so in the checkpoint. s.writing is held.
@@ -196,8 +210,7 @@ func (s *Store) syncAll() error {
 	if end == s.synced && s.physicMs.Load() == s.check.physicMs {
 		return nil
 	}
-	// Units up to last are in a tail or in a file: write again what came since writeQueues.
-	if err := s.writeQueues(); err != nil {
+	if err := s.writeDirty(); err != nil {
 		return err
 	}
 	if err := s.queues.Sync(); err != nil {

@@ -13,7 +13,7 @@ import (
 	"rocketd/message"
 )
 
-// Run brings the log to the disk by its interval, the queues after a second, the checkpoint after ten, and has the
+// Run brings the log to the disk by its interval, queues and checkpoint after ten seconds, and has the
 // next log file ready when the last is half full.
 func TestRun_ByTheClock(t *testing.T) {
 	dir := t.TempDir()
@@ -43,12 +43,11 @@ func TestRun_ByTheClock(t *testing.T) {
 		if s.Flushed() != b.End() {
 			t.Fatal("log is not on the disk", s.Flushed())
 		}
-		at(1001 * time.Millisecond)
+		at(10001 * time.Millisecond)
 		queue := filepath.Join(dir, "consumequeue", "t", "0", "00000000000000000000")
 		if data, err := os.ReadFile(queue); err != nil || len(data) != 200 || data[11] == 0 {
 			t.Fatal("queue is not written", err)
 		}
-		at(10001 * time.Millisecond)
 		c, err := readCheckpoint(vfs.OS, filepath.Join(dir, "checkpoint"))
 		if err != nil || c.logicsPhysical != b.At(0).Physical || c.physicMs != b.At(0).StoreMs || c.logicsMs != b.At(0).StoreMs {
 			t.Fatalf("%+v %v", c, err)

@@ -27,6 +27,7 @@ type Store struct {
 	// other way round. It guards:
 	mu        sync.Mutex
 	dirty     []*consumequeue.Queue // have units that wait to be written
+	pages     []*consumequeue.Queue // have a whole page of them
 	paced     int64                 // end of what the system was told to write
 	prepareAt int64                 // log position at which the next file is prepared
 
@@ -239,7 +240,7 @@ func (s *Store) Close() error {
 	}
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	err := s.writeQueues()
+	err := s.writeDirty()
 	if err == nil {
 		err = s.syncAll()
 	}

@@ -21,6 +21,7 @@ type Queue struct {
 	topic string
 	id    int32
 	dead  atomic.Bool // deleted: nothing is written any more
+	due   atomic.Bool // stands in the store's list of queues to write
 	min   atomic.Int64
 	max   atomic.Int64
 	next  int64 // the offset that is given out next; owned by the appender
@@ -84,6 +85,11 @@ func (q *Queue) Put(u Unit) (pending int64) {
 	return pending
 }
 
+// MarkDue says that the queue stands in the list of those to write; it returns false if it did before. ClearDue, before
+// the Flush, says that it was taken from there: units that this Flush does not see find MarkDue true again.
+func (q *Queue) MarkDue() bool { return !q.due.Load() && !q.due.Swap(true) }
+func (q *Queue) ClearDue()     { q.due.Store(false) }
+
 // grow adds a chunk for the unit at offset at: the oldest one again if all in it is written and enough stays.
 func (q *Queue) grow(at int64) *chunk {
 	var c *chunk
@@ -129,13 +135,6 @@ func (q *Queue) copyTail(from int64, dst []byte) int {
 		from += int64(k / UnitSize)
 	}
 	return n
-}
-
-// pending tells whether units wait to be written.
-func (q *Queue) pending() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.written < q.max.Load()
 }
 
 // end is the offset behind the last unit that is in a file.

@@ -81,27 +81,26 @@ func (s *Set) Unit(q *Queue, offset int64) (Unit, error) {
 	return ParseUnit(b[:]), nil
 }
 
-// Flush writes the units of a queue that wait in memory to its files, and returns whether new ones came meanwhile.
-// They are on the disk after Sync.
-func (s *Set) Flush(q *Queue) (more bool, err error) {
+// Flush writes the units of a queue that wait in memory to its files. They are on the disk after Sync.
+func (s *Set) Flush(q *Queue) error {
 	q.quiet = 0
 	for !q.dead.Load() {
 		from := q.end()
-		if from == q.Max() {
-			return false, nil
-		}
 		n := q.copyTail(from, s.scratch[:])
+		if n == 0 {
+			return nil
+		}
 		if err := s.write(q, from*UnitSize, s.scratch[:n]); err != nil {
-			return true, fmt.Errorf("cannot write consume queue %s/%d: %w", q.topic, q.id, err)
+			return fmt.Errorf("cannot write consume queue %s/%d: %w", q.topic, q.id, err)
 		}
 		q.mu.Lock()
 		q.written = from + int64(n/UnitSize)
 		q.mu.Unlock()
 		if n < len(s.scratch) {
-			return q.pending(), nil
+			return nil
 		}
 	}
-	return false, nil
+	return nil
 }
 
 // write writes whole units at byte at of the queue.
