@@ -1,0 +1,56 @@
+# make run and make test do all the set-up they need. Everything else is for people who work on rocketd.
+
+SHELL := /bin/bash
+E2E_TIMEOUT ?= 50m
+FUZZTIME ?= 20s
+RUN ?= .
+
+.PHONY: build run test test-go test-e2e test-java lint fmt generate fuzz bench clean toolchain
+
+build: toolchain        ## one static binary, ./rocketd
+	CGO_ENABLED=0 go build -trimpath -o rocketd ./cmd/rocketd
+
+run: build              ## NameServer and broker in one process, data in ./rocketd-data
+	./rocketd $(ARGS)
+
+toolchain:
+	@tools/toolchain go
+
+test: test-go test-e2e  ## everything: fast tests with the race detector, then real clients and servers
+
+test-go: toolchain
+	@tools/toolchain race
+	go vet ./...
+	go vet -tags e2e ./e2e
+	go test -race ./...
+
+test-e2e: toolchain     ## RUN=TestCrash chooses, E2E_ROUNDS=200 sets the rounds of kill -9 (e2e/doc.go)
+	@tools/toolchain peers
+	cd e2e && go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -run '$(RUN)'
+
+test-java: toolchain    ## the same tests against Java's servers: proves the tests, not rocketd
+	@tools/toolchain peers
+	cd e2e && E2E_SERVER=java E2E_ROUNDS=$${E2E_ROUNDS:-4} go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -run '$(RUN)'
+
+lint: toolchain
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not formatted:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go tool -modfile=tools/go.mod golangci-lint run
+
+fmt:
+	gofmt -w $$(git ls-files '*.go')
+
+generate: toolchain
+	go generate ./...
+
+fuzz: toolchain         ## each fuzz target for FUZZTIME
+	@for pkg in $$(go list ./...); do \
+	  for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "$$pkg $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	  done; \
+	done
+
+bench: toolchain        ## Go benchmarks; `rocketd bench` measures running brokers
+	go test -run '^$$' -bench . -benchmem ./...
+
+clean:
+	rm -rf rocketd e2e/peers/node/node_modules
