@@ -238,7 +238,7 @@ func (p *peer) try(fields ...string) (url.Values, error) {
 		}
 		return a, nil
 	case <-p.done:
-		return nil, fmt.Errorf("%s ended (%v):\n%s", p.name, p.err, p.log.tail())
+		return nil, fmt.Errorf("%s ended (%w):\n%s", p.name, p.ended(), p.log.tail())
 	case <-time.After(60 * time.Second):
 		return nil, fmt.Errorf("%s did not answer %s in a minute:\n%s", p.name, v.Encode(), p.log.tail())
 	}

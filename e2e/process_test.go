@@ -89,10 +89,18 @@ func (p *process) waitFor(text string, limit time.Duration) error {
 	case <-p.log.seen(text):
 		return nil
 	case <-p.done:
-		return fmt.Errorf("%s ended (%v) before it said %q:\n%s", p.name, p.err, text, p.log.tail())
+		return fmt.Errorf("%s ended (%w) before it said %q:\n%s", p.name, p.ended(), text, p.log.tail())
 	case <-time.After(limit):
 		return fmt.Errorf("%s did not say %q within %v:\n%s", p.name, text, limit, p.log.tail())
 	}
+}
+
+// ended says how the program ended, which may also be well.
+func (p *process) ended() error {
+	if p.err != nil {
+		return p.err
+	}
+	return errors.New("without an error")
 }
 
 // memory is the anonymous memory that the program holds, in bytes.
