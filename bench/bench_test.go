@@ -302,6 +302,23 @@ func TestE2E_Check(t *testing.T) {
 	}
 }
 
+// A rate that the broker cannot keep up with is said to be too high, and latencies count from when a message was due.
+func TestSend_Behind(t *testing.T) {
+	b := startBroker(t)
+	cfg := testConfig(b.Addr().String())
+	cfg.Conns, cfg.InFlight, cfg.Rate, cfg.Count, cfg.Duration = 1, 1, 1_000_000, 0, 100*time.Millisecond
+	res, err := Send(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Check.Unsent < 10_000 || res.Check.Unsent > 100_000 {
+		t.Errorf("%d could not leave of 100,000", res.Check.Unsent)
+	}
+	if res.Latency.Max < 50_000 {
+		t.Errorf("the longest latency is %.0f µs, though messages waited for up to 100 ms", res.Latency.Max)
+	}
+}
+
 // A pull sees a hole between two records and a body that does not fit its checksum.
 func TestPull_Check(t *testing.T) {
 	b := startBroker(t)

@@ -50,6 +50,7 @@ type Check struct {
 	Acknowledged int64 `json:"acknowledged,omitempty"`
 	Received     int64 `json:"received,omitempty"`
 	Unanswered   int64 `json:"unanswered"` // requests
+	Unsent       int64 `json:"unsent"`     // open loop: messages whose time came, but that found no room in flight
 	Missing      int64 `json:"missing"`    // gaps in the queue offsets; E2E: acknowledged and not received
 	Duplicates   int64 `json:"duplicates"`
 	OutOfOrder   int64 `json:"outOfOrder"` // E2E: messages of one producer and queue that overtook each other
@@ -150,6 +151,9 @@ func (r *Result) Print(w io.Writer) error {
 		fmt.Fprintf(&b, "%s acknowledged, %s received, %d out of order", thousands(c.Acknowledged), thousands(c.Received), c.OutOfOrder)
 	}
 	b.WriteByte('\n')
+	if c.Unsent > 0 {
+		fmt.Fprintf(&b, "  behind   %s messages could not leave in time: the broker is slower than the rate, and the latencies are too good\n", thousands(c.Unsent))
+	}
 	for code, n := range r.Failures {
 		fmt.Fprintf(&b, "  failed   %s answers with code %s (the first: %s)\n", thousands(n), code, r.Remark)
 	}

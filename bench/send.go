@@ -43,6 +43,8 @@ type sending struct {
 	frames []*sendFrame
 	acked  []*sheet // queue offsets by queue
 
+	senders []*sender
+
 	acknowledged func(f *sendFrame, intended, now int64)
 }
 
@@ -72,6 +74,7 @@ func newSending(r *run) (*sending, error) {
 			c.step = float64(cfg.Conns) / requests * 1e9
 			c.first = float64(i) / requests * 1e9
 		}
+		s.senders = append(s.senders, c)
 		if err := r.dial(cfg.Addr, c); err != nil {
 			return nil, err
 		}
@@ -87,6 +90,9 @@ func (s *sending) report(res *Result) {
 		res.Check.Missing += q.missing()
 	}
 	res.Check.Unanswered = s.open
+	for _, c := range s.senders {
+		res.Check.Unsent += c.unsent()
+	}
 }
 
 // sender is one connection that sends.
@@ -109,6 +115,15 @@ type slot struct {
 }
 
 func (c *sender) intended() int64 { return c.began + int64(c.first+float64(c.requests)*c.step) }
+
+// unsent is how many messages should have left before the end of an open loop and did not.
+func (c *sender) unsent() int64 {
+	if c.step == 0 || c.left >= 0 { // a count ends the run, not the time
+		return 0
+	}
+	due := int64((float64(c.stop-c.began)-c.first)/c.step) + 1
+	return max(due-c.requests-1, 0) * int64(c.frames[0].messages) // the last one may be due at the end itself
+}
 
 func (c *sender) due() int64 {
 	switch {

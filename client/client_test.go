@@ -138,7 +138,7 @@ func TestProducer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(p.queues) != autoCreateQueues || p.exists {
+	if len(p.queues) != autoCreateQueues {
 		t.Errorf("queues of a new topic are %v", p.queues)
 	}
 	f.refuse = func(code int32, n int) int32 {

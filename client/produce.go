@@ -37,7 +37,6 @@ type Producer struct {
 	c      *Client
 	topic  string
 	queues []Queue
-	exists bool
 	next   int
 }
 
@@ -50,7 +49,7 @@ func (c *Client) Producer(ctx context.Context, name string) (*Producer, error) {
 	}
 	p := &Producer{c: c, topic: name}
 	var err error
-	p.queues, p.exists, err = c.writeQueues(ctx, name)
+	p.queues, err = c.writeQueues(ctx, name)
 	return p, err
 }
 

@@ -115,7 +115,7 @@ func brokers(all []Queue) []string {
 
 // Brokers lists the masters that serve a topic; of one that does not exist yet, those that would create it.
 func (c *Client) Brokers(ctx context.Context, name string) ([]string, error) {
-	all, _, err := c.writeQueues(ctx, name)
+	all, err := c.writeQueues(ctx, name)
 	return brokers(all), err
 }
 
@@ -127,14 +127,12 @@ const (
 
 // writeQueues lists the queues that may be sent to. A topic that does not exist gets those that it will have when the
 // broker creates it.
-func (c *Client) writeQueues(ctx context.Context, name string) (all []Queue, exists bool, err error) {
-	exists = true
+func (c *Client) writeQueues(ctx context.Context, name string) (all []Queue, err error) {
 	r, err := c.route(ctx, name)
 	if errors.Is(err, ErrNoTopic) {
-		exists = false
 		template, templateErr := c.route(ctx, autoCreateTopic)
 		if templateErr != nil {
-			return nil, false, fmt.Errorf("%w, and no broker creates topics by itself; create it with mqadmin updateTopic", err)
+			return nil, fmt.Errorf("%w, and no broker creates topics by itself; create it with mqadmin updateTopic", err)
 		}
 		for i := range template.QueueDatas {
 			d := &template.QueueDatas[i]
@@ -142,10 +140,10 @@ func (c *Client) writeQueues(ctx context.Context, name string) (all []Queue, exi
 		}
 		r = template
 	} else if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	if all = queues(r, true); len(all) == 0 {
-		return nil, exists, fmt.Errorf("topic %s has no queue that may be written: its brokers' masters are down, or write permission is off", name)
+		return nil, fmt.Errorf("topic %s has no queue that may be written: its brokers' masters are down, or write permission is off", name)
 	}
-	return all, exists, nil
+	return all, nil
 }

@@ -74,18 +74,5 @@ func (n *Namesrv) Route(ctx context.Context, addr, topic string) (*protocol.Topi
 	return &route, nil
 }
 
-// Cluster returns all brokers that the name server knows.
-func (n *Namesrv) Cluster(ctx context.Context, addr string) (*protocol.ClusterInfo, error) {
-	r, err := call(ctx, n.inv, addr, protocol.GetBrokerClusterInfo, nil, nil, nil)
-	if err != nil {
-		return nil, err
-	}
-	var info protocol.ClusterInfo
-	if err := info.Unmarshal(r.Body); err != nil {
-		return nil, fmt.Errorf("cluster info from %s: %w", addr, err)
-	}
-	return &info, nil
-}
-
 // checksum is the CRC of a body as headers carry it: CRC-32 (IEEE) without its sign, 0 for none.
 func checksum(body []byte) int32 { return int32(crc32.ChecksumIEEE(body) & 0x7FFFFFFF) }

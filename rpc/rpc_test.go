@@ -76,11 +76,11 @@ func TestNamesrv_Errors(t *testing.T) {
 	}
 	f.field(t, "topic", "T")
 	f.err = io.ErrUnexpectedEOF
-	if _, err := NewNamesrv(f).Cluster(context.Background(), "ns"); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, err := NewNamesrv(f).Route(context.Background(), "ns", "T"); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("error is %v", err)
 	}
 	f = &fake{body: []byte("{")}
-	if _, err := NewNamesrv(f).Cluster(context.Background(), "ns"); err == nil {
+	if _, err := NewNamesrv(f).Route(context.Background(), "ns", "T"); err == nil {
 		t.Error("half a body is no error")
 	}
 }
