@@ -4,6 +4,7 @@ package pull
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -172,12 +173,16 @@ func (s *Service) Pull(c *protocol.Call) error {
 	return s.read(c, &h, q, cfg, group, tags)
 }
 
-// subscription decides what the pull may see. Nil tags and nil error mean that a refusal was answered.
+// subscription decides what the pull may see. Nil tags and nil error mean that a refusal was answered. Filters by
+// property are refused as Java does with enablePropertyFilter=false.
 func (s *Service) subscription(c *protocol.Call, h *protocol.PullMessageRequest, group *topic.GroupConfig) (*filter.Tags, error) {
 	if h.SysFlag&flagSubscription != 0 {
 		tags, err := filter.Compile(h.ExpressionType, h.Subscription)
-		if err != nil {
-			return nil, notTag()
+		switch {
+		case errors.Is(err, filter.ErrParse):
+			return nil, protocol.Errorf(protocol.SubscriptionParseFailed, "parse the consumer's subscription failed")
+		case err != nil:
+			return nil, protocol.Errorf(protocol.SystemError, "%v", err)
 		}
 		return tags, nil
 	}
@@ -194,15 +199,9 @@ func (s *Service) subscription(c *protocol.Call, h *protocol.PullMessageRequest,
 	case sub.Version < h.SubVersion:
 		return nil, protocol.Errorf(protocol.SubscriptionNotLatest, "the consumer's subscription not latest")
 	case sub.Tags == nil:
-		return nil, notTag()
+		return nil, protocol.Errorf(protocol.SystemError, "%v", filter.UnsupportedError("SQL92"))
 	}
 	return sub.Tags, nil
-}
-
-// notTag refuses filters by property, which this broker does not serve. Source of code and remark: Java with
-// enablePropertyFilter=false.
-func notTag() *protocol.Error {
-	return protocol.Errorf(protocol.SystemError, "The broker does not support consumer to filter message by SQL92")
 }
 
 // read answers from the queue, or parks.
