@@ -1,0 +1,194 @@
+package index
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime/debug"
+
+	"rocketd/internal/vfs"
+)
+
+// Query asks for the messages of a topic with a key that were stored in [Begin, End], ms.
+type Query struct {
+	Topic, Key string
+	Tags       bool // Key is a TAGS value instead of a key or unique key
+	Max        int  // messages
+	Begin, End int64
+}
+
+// Found is what a Find found.
+type Found struct {
+	// Physical has the starts of the messages in the log, in Java's order: the newest first. Keys with the same hash
+	// are not told apart.
+	Physical []int64
+	Last     Safe // the last message that is in the index, 0 if there is none
+}
+
+// checkEvery is how many entries of a chain are read before ctx is looked at.
+const checkEvery = 1 << 14
+
+// Find finds messages by key. What was given to Put before is seen, unless the builder has to catch up with the log.
+// It takes no lock while it reads. Damaged parts of a file end the search in it. It returns ErrClosed, the error
+// of ctx or one of reading. Source: Java IndexService.queryOffset, IndexFile.selectPhyOffset.
+func (x *Index) Find(ctx context.Context, q Query) (Found, error) {
+	if built := x.feed.wait(); built != nil {
+		ring(x.now)
+		select {
+		case <-built:
+		case <-ctx.Done():
+			return Found{}, ctx.Err()
+		}
+	}
+	if x.closed.Load() {
+		return Found{}, ErrClosed
+	}
+	files, hash := *x.files.Load(), hashOf(q.Topic, q.Key, q.Tags)
+	var found Found
+	if f := x.last(); f != nil {
+		found.Last = Safe{f.endMs.Load(), f.endPhysical.Load()}
+	}
+	for i := len(files) - 1; i >= 0 && len(found.Physical) < q.Max; i-- {
+		f := files[i]
+		if q.Begin <= f.endMs.Load() && q.End >= f.beginMs.Load() && f.acquire() {
+			var err error
+			found.Physical, err = f.find(ctx, found.Physical, hash, q)
+			if e := f.release(); err == nil {
+				err = e
+			}
+			if err != nil {
+				return found, err
+			}
+		}
+		if f.beginMs.Load() < q.Begin {
+			break
+		}
+	}
+	return found, nil
+}
+
+// find appends what the file has. The caller has a reference.
+func (f *file) find(ctx context.Context, dst []int64, hash int32, q Query) (_ []int64, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			if _, ok := r.(interface{ Addr() uintptr }); !ok {
+				panic(r)
+			}
+			err = fmt.Errorf("cannot read %s: %v", f.name, r) // a read error of the disk under the map
+		}
+	}()
+	r := f.reader()
+	n, err := r.slot(f.slotOf(hash))
+	if err != nil {
+		return dst, err
+	}
+	begin := f.beginMs.Load()
+	if n >= f.count.Load() {
+		return dst, nil
+	}
+	for steps := 1; n > 0 && len(dst) < q.Max; steps++ {
+		e, err := r.entry(n)
+		if err != nil {
+			return dst, err
+		}
+		if e.seconds < 0 {
+			break
+		}
+		ms := begin + int64(e.seconds)*1000
+		if e.hash == hash && ms >= q.Begin && ms <= q.End {
+			dst = append(dst, e.physical)
+		}
+		if e.previous >= n || ms < q.Begin { // a chain leads to older entries only
+			break
+		}
+		n = e.previous
+		if steps%checkEvery == 0 && ctx.Err() != nil {
+			return dst, ctx.Err()
+		}
+	}
+	return dst, nil
+}
+
+// reader reads slots and entries from where they are.
+type reader struct {
+	f      *file
+	mem    *memory // nil: all is on the disk
+	mapped []byte  // nil: there is no map
+}
+
+func (f *file) reader() reader {
+	r := reader{f: f, mem: f.mem.Load()}
+	m := f.mapped.Load()
+	if m == nil {
+		m = f.makeMap()
+	}
+	if m != nil {
+		r.mapped = (*m).Bytes()
+	}
+	return r
+}
+
+// slot returns the number of the newest entry of a slot.
+func (r *reader) slot(i int32) (int32, error) {
+	if r.mem != nil {
+		return r.mem.slots[i].Load(), nil
+	}
+	var b [slotSize]byte
+	err := r.read(b[:], r.f.slot(i))
+	return int32(uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])), err
+}
+
+func (r *reader) entry(n int32) (entry, error) {
+	if r.mem != nil {
+		if t := r.mem.tail.Load(); n >= t.base {
+			return parseEntry(t.buf[int(n-t.base)*entrySize:]), nil
+		}
+	}
+	var b [entrySize]byte
+	err := r.read(b[:], r.f.entry(n))
+	return parseEntry(b[:]), err
+}
+
+func (r *reader) read(b []byte, off int64) error {
+	if r.mapped != nil {
+		copy(b, r.mapped[off:])
+		return nil
+	}
+	return r.f.readAt(b, off)
+}
+
+// readEntry returns one entry outside of a search.
+func (f *file) readEntry(n int32) (entry, error) {
+	var b [entrySize]byte
+	err := f.readAt(b[:], f.entry(n))
+	return parseEntry(b[:]), err
+}
+
+func (f *file) readAt(b []byte, off int64) error {
+	if n, err := f.disk.ReadAt(b, off); n < len(b) {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return fmt.Errorf("cannot read %d bytes at %d of %s: %w", len(b), off, f.name, err)
+	}
+	return nil
+}
+
+func (f *file) makeMap() *vfs.Mapping {
+	if f.noMap.Load() {
+		return nil
+	}
+	f.mapping.Lock()
+	defer f.mapping.Unlock()
+	if m := f.mapped.Load(); m != nil {
+		return m
+	}
+	m, err := f.disk.Map(f.size())
+	if err != nil { // not supported, or too many maps: pread does it as well
+		f.noMap.Store(true)
+		return nil
+	}
+	f.mapped.Store(&m)
+	return &m
+}
