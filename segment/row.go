@@ -138,24 +138,47 @@ func (r *Row) Prepare(start int64) error {
 func (r *Row) Add(start int64) (*File, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	err := r.takePrepared(start)
+	if err == ErrGone {
+		var f *File
+		if f, err = create(r.fs, r.dir, start, r.size); err == nil {
+			r.push(f)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.Find(start), nil
+}
+
+// AddPrepared is Add for a file that was prepared; ErrGone says that there is none.
+func (r *Row) AddPrepared(start int64) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.takePrepared(start)
+}
+
+// takePrepared makes the prepared file the last one; one that was prepared for another place is removed. r.mu is held.
+func (r *Row) takePrepared(start int64) error {
 	f := r.next
 	r.next = nil
-	if f != nil && f.start != start {
+	switch {
+	case f == nil:
+		return ErrGone
+	case f.start != start:
 		if err := r.discard(f); err != nil {
-			return nil, err
+			return err
 		}
-		f = nil
+		return ErrGone
 	}
-	if f == nil {
-		var err error
-		if f, err = create(r.fs, r.dir, start, r.size); err != nil {
-			return nil, err
-		}
-	}
+	r.push(f)
+	return nil
+}
+
+func (r *Row) push(f *File) {
 	old := r.Files()
 	files := append(old[:len(old):len(old)], f)
 	r.files.Store(&files)
-	return f, nil
 }
 
 // DropFrom removes the files that start at off or behind it, last first, and makes that durable.

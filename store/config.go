@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -57,6 +58,9 @@ var (
 func (c Config) withDefaults() (Config, error) {
 	if c.Dir == "" {
 		return c, errors.New("store: no directory given")
+	}
+	if strings.Contains(c.CommitLogDir, ",") {
+		return c, fmt.Errorf("store: several commit log directories are not supported: %s", c.CommitLogDir)
 	}
 	c.CommitLogDir = cmp.Or(c.CommitLogDir, filepath.Join(c.Dir, "commitlog"))
 	c.FileSize = cmp.Or(c.FileSize, 1<<30)

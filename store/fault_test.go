@@ -209,6 +209,39 @@ func TestFault_Queues(t *testing.T) {
 	}
 }
 
+// A store whose disk is full starts: what the queues cannot take stays in memory. With less room than a new log file
+// and its queues need, no such file is made.
+func TestFault_StartOnFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	s := testStore(t, dir)
+	send(t, s, "t", 0, numbered(0, 30)...)
+	dir = copyDir(t, dir)
+	f := &fault{op: vfs.OpWrite, name: "consumequeue"}
+	f.set(syscall.ENOSPC)
+	f.free.Store(4096 + 100)
+	s = testStore(t, dir, func(c *Config) { c.FS = f.fs(false) })
+	q := s.Find([]byte("t"), 0)
+	equal(t, bodies(t, s, q), numbered(0, 30))
+	if err := s.Writable(); err != ErrDiskFull {
+		t.Fatal(err)
+	}
+	f.set(nil)
+	f.free.Store(4096 + 511)
+	s.need.Store(0)
+	if err := tryAppend(s, "t", numbered(30, 60)...); !errors.Is(err, ErrDiskFull) || len(s.log.Starts()) != 1 {
+		t.Fatal(err)
+	}
+	f.free.Store(4096 + 512)
+	if err := tryAppend(s, "t", numbered(30, 60)...); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = testStore(t, dir)
+	equal(t, bodies(t, s, s.Find([]byte("t"), 0)), numbered(0, 60))
+}
+
 // Where files cannot be mapped, all is read with pread; a read error of the log loses no other message.
 func TestFault_NoMap(t *testing.T) {
 	f := &fault{op: vfs.OpRead, name: "commitlog"}

@@ -5,7 +5,9 @@ import (
 	"strings"
 	"time"
 
+	"rocketd/internal/vfs"
 	"rocketd/message"
+	"rocketd/store/commitlog"
 	"rocketd/store/consumequeue"
 )
 
@@ -142,12 +144,17 @@ func isName(topic []byte) bool {
 	return t != "" && t != "." && t != ".." && len(t) <= 255 && !strings.ContainsAny(t, "/\x00")
 }
 
+// writeBuilt writes the units that were built. On a full disk they stay in memory: the store must start all the same.
 func (s *Store) writeBuilt(touched map[*consumequeue.Queue]bool) error {
 	for q := range touched {
-		if err := s.queues.Flush(q); err != nil {
+		if err := s.flushQueue(q); vfs.IsFull(err) {
+			s.need.Store(commitlog.SomeRoom)
+			if q.MarkDue() {
+				s.dirty = append(s.dirty, q)
+			}
+		} else if err != nil {
 			return err
 		}
-		s.warm[q] = true
 		delete(touched, q)
 	}
 	return nil

@@ -36,6 +36,8 @@ var ErrNoRecord = errors.New("no record there")
 // Source: Java CommitLog, END_FILE_MIN_BLANK_LENGTH.
 type Log struct {
 	row  *segment.Row
+	fs   vfs.FS
+	dir  string
 	size int64 // of a file
 
 	max     atomic.Int64 // end of what is written: where the next record goes
@@ -60,7 +62,7 @@ func Open(fs vfs.FS, dir string, fileSize int64) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open commit log: %w", err)
 	}
-	l := &Log{row: row, size: fileSize}
+	l := &Log{row: row, fs: fs, dir: dir, size: fileSize}
 	if files := row.Files(); len(files) > 0 {
 		l.max.Store(files[len(files)-1].End())
 	}
@@ -116,9 +118,9 @@ func (l *Log) Append(runs []Run) error {
 		if l.row.Find(runs[i].Physical) != nil {
 			continue
 		}
-		if _, err := l.row.Add(runs[i].Physical - runs[i].Physical%l.size); err != nil {
-			if vfs.IsFull(err) {
-				return fmt.Errorf("%w: %w", ErrDiskFull, err)
+		if err := l.add(runs[i].Physical - runs[i].Physical%l.size); err != nil {
+			if errors.Is(err, ErrDiskFull) {
+				return err
 			}
 			return l.Fence(err)
 		}
@@ -139,11 +141,34 @@ func (l *Log) Append(runs []Run) error {
 	return nil
 }
 
+// add makes the file at start the last one. With it, an eighth of its size must be free, for the queues of what it
+// will hold, unless the space is reserved already.
+func (l *Log) add(start int64) error {
+	err := l.row.AddPrepared(start)
+	if !errors.Is(err, segment.ErrGone) {
+		return err
+	}
+	free, _, err := l.fs.Free(l.dir)
+	if err == nil && free < l.newFile() {
+		return fmt.Errorf("%w: the next commit log file needs %d bytes, %d are free", ErrDiskFull, l.newFile(), free)
+	}
+	if err == nil {
+		_, err = l.row.Add(start)
+	}
+	if vfs.IsFull(err) {
+		err = fmt.Errorf("%w: %w", ErrDiskFull, err)
+	}
+	return err
+}
+
+// newFile is what must be free for a new file.
+func (l *Log) newFile() int64 { return l.size + l.size/8 }
+
 // Needs returns how many bytes must be free on a disk that was full, before an Append of runs may try again.
 func (l *Log) Needs(runs []Run) int64 {
 	for i := range runs {
 		if l.row.Find(runs[i].Physical) == nil {
-			return l.size
+			return l.newFile()
 		}
 	}
 	return SomeRoom
@@ -215,10 +240,14 @@ func (l *Log) Prepare() error {
 	if len(files) == 0 {
 		return nil
 	}
-	if err := l.row.Prepare(files[len(files)-1].End()); err != nil && !vfs.IsFull(err) {
+	free, _, err := l.fs.Free(l.dir)
+	if err != nil || free < l.newFile() {
 		return err
 	}
-	return nil
+	if err = l.row.Prepare(files[len(files)-1].End()); vfs.IsFull(err) {
+		return nil
+	}
+	return err
 }
 
 // DropBefore removes files that end at physical or before it; the last one stays. Readers at work finish.
