@@ -121,7 +121,16 @@ type Waiter struct {
 	tags   *filter.Tags
 	topic  *topic.Config
 	group  *topic.GroupConfig
+
+	groupName, topicName []byte // as the tables want them, ours
 }
+
+// Bounds of what a client asks for.
+const (
+	maxMessages = 1024           // more than a reader gives; it also looks at no fewer messages than it may give
+	maxHold     = 24 * time.Hour // of a pull that finds nothing
+	maxReads    = 8              // in a row, by a held pull whose filter refuses all that came
+)
 
 // Pull serves codes 11 and 361. Fields: PullMessageRequestHeader. Source: Java PullMessageProcessor; the order of
 // checks is Java's (remoting.md 3.1.2).
@@ -207,6 +216,7 @@ func (s *Service) subscription(c *protocol.Call, h *protocol.PullMessageRequest,
 // read answers from the queue, or parks.
 func (s *Service) read(c *protocol.Call, h *protocol.PullMessageRequest, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, tags *filter.Tags) error {
 	buf := s.buffers.Get().(*[]byte)
+	h.MaxMsgNums = min(max(h.MaxMsgNums, 1), maxMessages)
 	records, res := s.cfg.Queues.Get(q, store.Read{From: h.QueueOffset, Max: h.MaxMsgNums, Match: tags.Func()}, (*buf)[:0])
 	code := codeOf(res.Status, h.QueueOffset)
 	if code != protocol.PullNotFound || h.SysFlag&flagSuspend == 0 || c.IsOneway() || !s.park(c, h, q, cfg, group, tags) {
@@ -219,31 +229,41 @@ func (s *Service) read(c *protocol.Call, h *protocol.PullMessageRequest, q *cons
 
 // park lets a pull wait for the queue to grow. Source: remoting.md 6.1.
 func (s *Service) park(c *protocol.Call, h *protocol.PullMessageRequest, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, tags *filter.Tags) bool {
-	hold := time.Duration(h.SuspendTimeoutMillis) * time.Millisecond
+	hold := time.Duration(min(h.SuspendTimeoutMillis, maxHold.Milliseconds())) * time.Millisecond
 	if !s.cfg.LongPolling() {
 		hold = s.cfg.ShortPolling()
 	}
 	if hold <= 0 {
 		return false
 	}
-	w := Waiter{ticket: c.Ticket(), queue: q, next: h.QueueOffset, max: h.MaxMsgNums, tags: tags, topic: cfg, group: group}
+	names := append(append(make([]byte, 0, len(h.ConsumerGroup)+len(h.Topic)), h.ConsumerGroup...), h.Topic...)
+	w := Waiter{ticket: c.Ticket(), queue: q, next: h.QueueOffset, max: h.MaxMsgNums, tags: tags, topic: cfg, group: group,
+		groupName: names[:len(h.ConsumerGroup)], topicName: names[len(h.ConsumerGroup):]}
 	return s.room.Park(c.Turn, q, c.Peer, c.Turn.Now.Add(hold), w)
 }
 
 // Answer looks at a parked pull; the waiting room calls it. It returns true to let the pull wait on.
 func (s *Service) Answer(t *protocol.Turn, w *Waiter, expired bool) (keep bool) {
+	if offset, ok := s.cfg.Offsets.TakeReset(w.groupName, w.topicName, w.queue.ID()); ok {
+		s.respond(t, w.ticket, protocol.PullOffsetMoved, "OFFSET_RESET", store.ReadResult{Next: offset, Min: w.queue.Min(), Max: w.queue.Max()}, w.topic, w.group, nil)
+		return false
+	}
 	if !expired && w.queue.Max() <= w.next {
 		return true
 	}
 	buf := s.buffers.Get().(*[]byte)
-	records, res := s.cfg.Queues.Get(w.queue, store.Read{From: w.next, Max: w.max, Match: w.tags.Func()}, (*buf)[:0])
-	switch {
-	case !expired && res.Status == store.NoMatchedMessage:
-		w.next, keep = res.Next, true
-	case !expired && res.Status == store.OffsetOverflowOne: // there, but not on the disk yet
-		keep = true
-	default:
-		s.cfg.Offsets.SetPulled([]byte(w.group.Name), []byte(w.topic.Name), w.queue.ID(), res.Next)
+	var records []byte
+	var res store.ReadResult
+	for reads := 0; reads < maxReads; reads++ {
+		records, res = s.cfg.Queues.Get(w.queue, store.Read{From: w.next, Max: w.max, Match: w.tags.Func()}, (*buf)[:0])
+		keep = !expired && res.Status == store.OffsetOverflowOne // all seen, or not on the disk yet
+		if expired || res.Status != store.NoMatchedMessage {
+			break
+		}
+		w.next = res.Next // there may be more than one Get looks at
+	}
+	if !keep {
+		s.cfg.Offsets.SetPulled(w.groupName, w.topicName, w.queue.ID(), res.Next)
 		s.respond(t, w.ticket, codeOf(res.Status, w.next), res.Status.String(), res, w.topic, w.group, records)
 	}
 	s.release(buf, records)

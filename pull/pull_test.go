@@ -86,7 +86,7 @@ func newDesk(t *testing.T) *desk {
 	d := &desk{
 		t: t, peer: &peer{}, now: start, visible: math.MaxInt64, scan: 800,
 		topics:    map[string]*topic.Config{"T": topic.NewConfig("T", 2)},
-		groups:    map[string]*topic.GroupConfig{"g": topic.NewGroupConfig("g")},
+		groups:    map[string]*topic.GroupConfig{"g": topic.NewGroupConfig("g"), "h": topic.NewGroupConfig("h")},
 		forbidden: map[string]int32{},
 		group:     clientmgr.NewConsumers(nil),
 		set:       consumequeue.NewSet(vfs.OS, t.TempDir(), 20000, 1),
@@ -421,4 +421,106 @@ func TestService_Pull_Held_NotOnDisk(t *testing.T) {
 	d.visible = 3
 	d.room.Wake(d.turn(), d.queue("T", 0))
 	d.want("1: 0 FOUND nextBegin=3 min=0 max=3 m1m2")
+}
+
+// A read looks at a limited number of messages. A held pull goes on behind the limit, and where even that is not
+// enough the client is asked to come again.
+func TestService_Pull_Held_BeyondScan(t *testing.T) {
+	d := newDesk(t)
+	d.scan = 10
+	other := make([]string, 25)
+	d.pull(1, "subscription=b")
+	d.add(append(other, "b")...)
+	d.want("1: 0 FOUND nextBegin=26 min=0 max=26 m25")
+	d.pull(2, "subscription=b", "queueOffset=26")
+	d.add(make([]string, 1000)...)
+	if len(d.peer.answers) != 1 || !strings.HasPrefix(d.peer.answers[0], "2: 20 NO_MATCHED_MESSAGE nextBegin=") {
+		t.Errorf("answers %q", d.peer.answers)
+	}
+}
+
+// A reset reaches a pull that is held.
+func TestService_Pull_Reset(t *testing.T) {
+	d := newDesk(t)
+	d.add("a", "a", "a")
+	d.resets["g/T/0"] = 1
+	d.pull(1)
+	d.want("1: 21 OFFSET_RESET nextBegin=1 min=0 max=3 ")
+	d.pull(2, "queueOffset=3")
+	d.pull(3, "queueOffset=3", "consumerGroup=h")
+	d.want()
+	d.resets["g/T/0"] = 2
+	d.room.Wake(nil, d.queue("T", 0))
+	d.want("2: 21 OFFSET_RESET nextBegin=2 min=0 max=3 ")
+	d.add("a")
+	d.want("3: 0 FOUND nextBegin=4 min=0 max=4 m3")
+}
+
+// Absurd numbers do no harm: the reader is asked for a sane number of messages, and no hold lasts for ever or wraps
+// around to none.
+func TestService_Pull_AbsurdNumbers(t *testing.T) {
+	d := newDesk(t)
+	d.add("a", "a")
+	for _, most := range []string{"2147483647", "0", "-2147483648"} {
+		d.pull(1, "maxMsgNums="+most)
+		if got := d.asked[len(d.asked)-1].Max; got < 1 || got > 1024 {
+			t.Errorf("maxMsgNums %s: asked for %d", most, got)
+		}
+	}
+	for i, hold := range []int64{math.MaxInt64, math.MaxInt64/1_000_000 + 1, math.MaxInt64 / 1_000_000} {
+		d.peer.answers = nil
+		d.pull(int32(i), "queueOffset=2", fmt.Sprintf("suspendTimeoutMillis=%d", hold))
+		d.want()
+	}
+	d.room.Expire(nil, start.Add(25*time.Hour))
+	if d.room.Len() != 0 {
+		t.Errorf("%d pulls are held after a day", d.room.Len())
+	}
+}
+
+// An unknown group is made on the pool where that is allowed, and the pull comes back as it was.
+func TestService_Pull_NewGroup(t *testing.T) {
+	d := newDesk(t)
+	d.add("a")
+	d.pull(1, "consumerGroup=new")
+	d.pull(2, "consumerGroup=banned")
+	d.want()
+	for i, run := range d.offloaded {
+		if err := run(t.Context(), d.calls[i]); err != nil {
+			d.calls[i].Fail(err)
+		}
+	}
+	d.want("1: 0 FOUND nextBegin=1 min=0 max=1 m0",
+		"2: 26 subscription group [banned] does not exist, "+protocol.FAQ+" ")
+}
+
+// A full room answers at once, and with short polling the broker says how long a pull is held.
+func TestService_Pull_Room(t *testing.T) {
+	d := newDesk(t)
+	d.cfg.LongPolling = func() bool { return false }
+	d.open()
+	d.add("a")
+	d.pull(1, "queueOffset=1")
+	d.room.Expire(nil, start.Add(990*time.Millisecond))
+	d.want()
+	d.room.Expire(nil, start.Add(time.Second+longpoll.Tick))
+	d.want("1: 19 OFFSET_OVERFLOW_ONE nextBegin=1 min=0 max=1 ")
+	d.pull(2, "queueOffset=1")
+	d.room.Close(nil)
+	d.want("2: 19 OFFSET_OVERFLOW_ONE nextBegin=1 min=0 max=1 ")
+	d.pull(3, "queueOffset=1")
+	d.want("3: 19 OFFSET_OVERFLOW_ONE nextBegin=1 min=0 max=1 ")
+}
+
+// The pulls of a connection that has closed are gone.
+func TestService_Pull_Held_Closed(t *testing.T) {
+	d := newDesk(t)
+	d.pull(1)
+	d.peer.closed = true
+	d.room.Closed(d.peer)
+	d.add("a")
+	d.want()
+	if d.room.Len() != 0 {
+		t.Error("a pull of a closed connection is held")
+	}
 }
