@@ -138,7 +138,7 @@ func TestProducer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(p.queues) != autoCreateQueues {
+	if len(p.queues) != autoCreateQueues || !p.fresh {
 		t.Errorf("queues of a new topic are %v", p.queues)
 	}
 	f.refuse = func(code int32, n int) int32 {
@@ -150,6 +150,9 @@ func TestProducer(t *testing.T) {
 	sent, err := p.Send(ctx, Draft{Body: []byte("x"), Tag: "T", Keys: []string{"a", "b"}, Properties: map[string]string{"p": "v"}, Queue: -1})
 	if err != nil || sent.Queue != 2 || sent.Status != "SEND_OK" || len(sent.ID) != 32 {
 		t.Fatalf("%+v, %v", sent, err)
+	}
+	if p.fresh {
+		t.Error("the topic is still new after a message")
 	}
 	props := f.records[Queue{Broker: "New", ID: 2}][0].Properties
 	for name, want := range map[string]string{"UNIQ_KEY": sent.ID, "TAGS": "T", "KEYS": "a b", "p": "v", "WAIT": "true"} {

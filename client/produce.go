@@ -38,6 +38,7 @@ type Producer struct {
 	topic  string
 	queues []Queue
 	next   int
+	fresh  bool // the topic does not exist yet
 }
 
 const sendAttempts = 3
@@ -49,7 +50,7 @@ func (c *Client) Producer(ctx context.Context, name string) (*Producer, error) {
 	}
 	p := &Producer{c: c, topic: name}
 	var err error
-	p.queues, err = c.writeQueues(ctx, name)
+	p.queues, p.fresh, err = c.writeQueues(ctx, name)
 	return p, err
 }
 
@@ -74,6 +75,9 @@ func (p *Producer) Send(ctx context.Context, d Draft) (*Sent, error) {
 		sent, err := p.send(ctx, q, d, props)
 		if err == nil {
 			sent.ID = id
+			if p.fresh {
+				p.settle(ctx)
+			}
 			return sent, nil
 		}
 		failed = err
@@ -83,6 +87,19 @@ func (p *Producer) Send(ctx context.Context, d Draft) (*Sent, error) {
 		}
 	}
 	return nil, failed
+}
+
+// settle waits until the name server knows a topic that a message of ours has just created, so that whoever reads it
+// next finds it. It gives up soon: the message is stored all the same.
+func (p *Producer) settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	for {
+		if _, err := p.c.route(ctx, p.topic); err == nil || sleep(ctx, 10*time.Millisecond) != nil {
+			p.fresh = false
+			return
+		}
+	}
 }
 
 func (p *Producer) send(ctx context.Context, q Queue, d Draft, props []byte) (*Sent, error) {

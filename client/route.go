@@ -115,7 +115,7 @@ func brokers(all []Queue) []string {
 
 // Brokers lists the masters that serve a topic; of one that does not exist yet, those that would create it.
 func (c *Client) Brokers(ctx context.Context, name string) ([]string, error) {
-	all, err := c.writeQueues(ctx, name)
+	all, _, err := c.writeQueues(ctx, name)
 	return brokers(all), err
 }
 
@@ -126,13 +126,14 @@ const (
 )
 
 // writeQueues lists the queues that may be sent to. A topic that does not exist gets those that it will have when the
-// broker creates it.
-func (c *Client) writeQueues(ctx context.Context, name string) (all []Queue, err error) {
+// broker creates it, and is fresh.
+func (c *Client) writeQueues(ctx context.Context, name string) (all []Queue, fresh bool, err error) {
 	r, err := c.route(ctx, name)
 	if errors.Is(err, ErrNoTopic) {
+		fresh = true
 		template, templateErr := c.route(ctx, autoCreateTopic)
 		if templateErr != nil {
-			return nil, fmt.Errorf("%w, and no broker creates topics by itself; create it with mqadmin updateTopic", err)
+			return nil, true, fmt.Errorf("%w, and no broker creates topics by itself; create it with mqadmin updateTopic", err)
 		}
 		for i := range template.QueueDatas {
 			d := &template.QueueDatas[i]
@@ -140,10 +141,10 @@ func (c *Client) writeQueues(ctx context.Context, name string) (all []Queue, err
 		}
 		r = template
 	} else if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if all = queues(r, true); len(all) == 0 {
-		return nil, fmt.Errorf("topic %s has no queue that may be written: its brokers' masters are down, or write permission is off", name)
+		return nil, fresh, fmt.Errorf("topic %s has no queue that may be written: its brokers' masters are down, or write permission is off", name)
 	}
-	return all, nil
+	return all, fresh, nil
 }
