@@ -3,6 +3,7 @@ package segment
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -27,8 +28,8 @@ type Row struct {
 	next *File      // prepared, not yet part of the row
 }
 
-// OpenRow opens the files of a directory, which it creates if needed. A last file of length zero is what a crash
-// leaves behind a create, and is removed; any other file of a wrong length is an error, since the size of files
+// OpenRow opens the files of a directory, which it creates if needed. A last file that is too short and holds nothing
+// is what a crash leaves of a create, and is removed; any other file of a wrong length is an error, since the size of files
 // cannot change under an existing row. Source: Java MappedFileQueue.load.
 func OpenRow(fs vfs.FS, dir string, size int64) (*Row, error) {
 	r := &Row{fs: fs, dir: dir, size: size}
@@ -73,11 +74,17 @@ func List(fs vfs.FS, dir string, size int64) ([]int64, error) {
 		if err != nil {
 			return nil, err
 		}
-		if info.Size() == 0 && i == len(entries)-1 {
-			if err := fs.Remove(name); err != nil {
+		if info.Size() < size && i == len(entries)-1 {
+			unused, err := startsZero(fs, name)
+			if err == nil && unused {
+				err = fs.Remove(name)
+			}
+			if err != nil {
 				return nil, err
 			}
-			continue
+			if unused {
+				continue
+			}
 		}
 		if info.Size() != size {
 			return nil, fmt.Errorf("%s has %d bytes, but the store is configured for files of %d bytes", name, info.Size(), size)
@@ -88,6 +95,20 @@ func List(fs vfs.FS, dir string, size int64) ([]int64, error) {
 		starts = append(starts, start)
 	}
 	return starts, nil
+}
+
+// startsZero tells whether nothing was ever written to a file: it is empty, or its first page is zero.
+func startsZero(fs vfs.FS, name string) (bool, error) {
+	file, err := fs.OpenFile(name, os.O_RDONLY, 0)
+	if err != nil {
+		return false, err
+	}
+	defer file.Close()
+	var page [4096]byte
+	if _, err := file.ReadAt(page[:], 0); err != nil && err != io.EOF {
+		return false, err
+	}
+	return page == [4096]byte{}, nil
 }
 
 // Files returns the files, ascending. The slice may not be changed.

@@ -135,7 +135,9 @@ func TestOpenRow_Bad(t *testing.T) {
 		{"good", map[string]int{Name(0): 100, Name(100): 100, "notes": 7}, ""},
 		{"empty last", map[string]int{Name(0): 100, Name(100): 0}, ""},
 		{"empty first", map[string]int{Name(0): 0, Name(100): 100}, Name(0) + " has 0 bytes"},
-		{"short", map[string]int{Name(0): 99}, Name(0) + " has 99 bytes"},
+		{"half created last", map[string]int{Name(0): 100, Name(100): 99}, ""},
+		{"short first", map[string]int{Name(0): 99, Name(100): 100}, Name(0) + " has 99 bytes"},
+		{"long", map[string]int{Name(0): 101}, Name(0) + " has 101 bytes"},
 		{"gap", map[string]int{Name(0): 100, Name(200): 100}, Name(200) + " does not follow"},
 	} {
 		dir := t.TempDir()
@@ -151,6 +153,17 @@ func TestOpenRow_Bad(t *testing.T) {
 		if r != nil {
 			_ = r.Close()
 		}
+	}
+}
+
+// A short last file with something in it is not ours to remove.
+func TestOpenRow_ShortWithContent(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, Name(100)), []byte("content"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenRow(vfs.OS, dir, 100); err == nil || names(t, dir) != "100" {
+		t.Fatal(names(t, dir), err)
 	}
 }
 
