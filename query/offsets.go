@@ -4,6 +4,7 @@ package query
 
 import (
 	"context"
+	"math"
 
 	"rocketd/protocol"
 	"rocketd/store"
@@ -155,7 +156,7 @@ func (s *Service) ByTime(_ context.Context, c *protocol.Call) (protocol.Fielder,
 	}
 	var out protocol.SearchOffsetResponse
 	if q := s.cfg.Store.Find([]byte(h.Topic), h.QueueID); q != nil {
-		out.Offset = s.cfg.Store.OffsetByTime(q, h.Timestamp, boundary)
+		out.Offset = s.cfg.Store.OffsetByTime(q, min(h.Timestamp, math.MaxInt64-1), boundary) // the store looks one ms further
 	}
 	return &out, nil, nil
 }
