@@ -75,7 +75,7 @@ func New(cfg Config) (_ *Broker, err error) {
 	b.buildServices()
 	b.server, err = remoting.Listen(remoting.ServerConfig{
 		Addrs:      []string{b.id.listen, b.id.fast},
-		Loops:      cfg.Settings.Int("serverSelectorThreads") / 3, // Java's default of 3 stands for ours
+		Loops:      loops(cfg.Settings),
 		Idle:       time.Duration(cfg.Settings.Int64("serverChannelMaxIdleTimeSeconds")) * time.Second,
 		NewHandler: func() remoting.Handler { return b.table },
 		NewTurn:    func() *protocol.Turn { return &protocol.Turn{Appends: b.put.NewBatch()} },

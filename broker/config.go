@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -66,10 +68,18 @@ func newIdentity(s *settings.Settings) (identity, error) {
 		id:      s.Int64("brokerId"),
 		addr:    netip.AddrPortFrom(ip, uint16(port)),
 		haAddr:  netip.AddrPortFrom(ha, uint16(haPort)),
-		listen:  fmt.Sprintf("%s:%d", bind, port),
-		fast:    fmt.Sprintf("%s:%d", bind, port-2),
+		listen:  net.JoinHostPort(bind, strconv.Itoa(port)),
+		fast:    net.JoinHostPort(bind, strconv.Itoa(port-2)),
 		region:  s.String("regionId"),
 	}, nil
+}
+
+// loops is the number of I/O loops; 0, where nothing is set, lets remoting choose. Java's own default is no wish.
+func loops(s *settings.Settings) int {
+	if !s.IsSet("serverSelectorThreads") {
+		return 0
+	}
+	return s.Int("serverSelectorThreads")
 }
 
 // live holds the settings that hot paths ask for and that may change at run time.

@@ -1,0 +1,48 @@
+package broker
+
+import (
+	"log/slog"
+	"testing"
+
+	"rocketd/settings"
+)
+
+func newSettings(set map[string]string) *settings.Settings {
+	s := settings.NewBroker(settings.Machine{IP: "127.0.0.1", HostName: "b", Processors: 2}, slog.New(slog.DiscardHandler))
+	for k, v := range set {
+		s.Set(k, v)
+	}
+	return s
+}
+
+// What is set counts as it is; without it the number of loops follows the machine.
+func TestLoops(t *testing.T) {
+	if n := loops(newSettings(nil)); n != 0 {
+		t.Errorf("without a setting: %d, want 0, the choice of remoting", n)
+	}
+	if n := loops(newSettings(map[string]string{"serverSelectorThreads": "2"})); n != 2 {
+		t.Errorf("2 are set: %d", n)
+	}
+}
+
+// Addresses are those that can be listened on and registered; what is no address is refused with its key.
+func TestNewIdentity(t *testing.T) {
+	for _, c := range []struct {
+		set          map[string]string
+		listen, fast string
+		haAddr       string
+	}{
+		{nil, "0.0.0.0:10911", "0.0.0.0:10909", "127.0.0.1:10912"},
+		{map[string]string{"bindAddress": "::", "listenPort": "3000", "haListenPort": "9", "brokerIP2": "::1"}, "[::]:3000", "[::]:2998", "[::1]:9"},
+	} {
+		id, err := newIdentity(newSettings(c.set))
+		if err != nil || id.listen != c.listen || id.fast != c.fast || id.haAddr.String() != c.haAddr {
+			t.Errorf("%v: %+v, %v", c.set, id, err)
+		}
+	}
+	for _, set := range []map[string]string{{"listenPort": "2"}, {"listenPort": "65536"}, {"brokerIP1": "here"}, {"brokerIP2": ""}} {
+		if id, err := newIdentity(newSettings(set)); err == nil {
+			t.Errorf("%v: taken as %+v", set, id)
+		}
+	}
+}
