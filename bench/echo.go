@@ -69,6 +69,7 @@ type echo struct {
 	offsets []int64 // by queue
 	frames  [2]*echoFrame
 	pending []byte
+	hint    int // where the queue stands in a request
 }
 
 // echoFrame is an answer that is copied and patched, by form.
@@ -127,7 +128,7 @@ func (c *echo) answer(frame []byte, _ int64) error {
 	} else {
 		putOpaque(b[f.opaque:], r.form, r.opaque)
 	}
-	if queue, ok := r.number("e"); ok && queue >= 0 && queue < int64(len(c.offsets)) {
+	if queue, ok := r.number("e", &c.hint); ok && queue >= 0 && queue < int64(len(c.offsets)) {
 		offset := 1_000_000_000 + c.offsets[queue]
 		c.offsets[queue] += messagesIn(&r)
 		strconv.AppendInt(b[f.offset:f.offset], offset, 10)

@@ -171,38 +171,55 @@ func readResponse(frame []byte) (r response, err error) {
 	return r, errResponse
 }
 
-// number returns a numeric ext field of the response.
-func (r *response) number(key string) (int64, bool) {
+// number returns a numeric ext field of the response. hint is where the name stood in the answer before, to be looked
+// at first: a broker's answers to one kind of request look alike. It starts at 0.
+func (r *response) number(key string, hint *int) (int64, bool) {
 	if r.form == protocol.JSON {
-		var room [40]byte
-		quoted := append(append(append(room[:0], '"'), key...), `":"`...)
-		at := bytes.Index(r.header, quoted)
-		if at < 0 {
+		return r.jsonField(key, hint)
+	}
+	h, at := r.header, *hint
+	if at+2+len(key)+4 > len(h) || string(h[at+2:at+2+len(key)]) != key || int(binary.BigEndian.Uint16(h[at:])) != len(key) {
+		if at = r.seek(key); at < 0 {
 			return 0, false
 		}
-		return digits(r.header[at+len(quoted):])
+		*hint = at
 	}
-	b := r.header[13:]
-	remark := int(binary.BigEndian.Uint32(b))
-	if remark < 0 || 8+remark > len(b) {
+	value := h[at+2+len(key):]
+	n := binary.BigEndian.Uint32(value)
+	if uint64(n) > uint64(len(value)-4) {
 		return 0, false
 	}
-	b = b[8+remark:]
-	for len(b) >= 6 {
-		k := int(binary.BigEndian.Uint16(b))
-		if 6+k > len(b) {
-			return 0, false
+	return digits(value[4 : 4+n])
+}
+
+// seek walks through the ext fields of a binary header to the one with that name; -1 if there is none.
+func (r *response) seek(key string) int {
+	h := r.header
+	at := 13 + 4 + int(binary.BigEndian.Uint32(h[13:])) + 4 // behind the remark and the length of the fields
+	for at+2 <= len(h) {
+		k := int(binary.BigEndian.Uint16(h[at:]))
+		if at+2+k+4 > len(h) {
+			break
 		}
-		v := int(binary.BigEndian.Uint32(b[2+k:]))
-		if v < 0 || 6+k+v > len(b) {
-			return 0, false
+		if string(h[at+2:at+2+k]) == key {
+			return at
 		}
-		if string(b[2:2+k]) == key {
-			return digits(b[6+k : 6+k+v])
-		}
-		b = b[6+k+v:]
+		at += 2 + k + 4 + int(binary.BigEndian.Uint32(h[at+2+k:]))
 	}
-	return 0, false
+	return -1
+}
+
+func (r *response) jsonField(key string, hint *int) (int64, bool) {
+	var room [40]byte
+	quoted := append(append(append(room[:0], '"'), key...), `":"`...)
+	at := *hint
+	if at+len(quoted) > len(r.header) || !bytes.Equal(r.header[at:at+len(quoted)], quoted) {
+		if at = bytes.Index(r.header, quoted); at < 0 {
+			return 0, false
+		}
+		*hint = at
+	}
+	return digits(r.header[at+len(quoted):])
 }
 
 // explain says what an answer with another code than 0 means.

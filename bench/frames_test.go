@@ -69,7 +69,9 @@ func FuzzReadResponse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		r.number("queueOffset")
+		for _, hint := range []int{0, 5, len(frame)} {
+			r.number("queueOffset", &hint)
+		}
 		explain(frame)
 	})
 }
@@ -86,10 +88,14 @@ func TestReadResponse(t *testing.T) {
 		if err != nil || r.code != 17 || r.opaque != -42 || string(r.body) != "body" {
 			t.Errorf("form %d: %+v, %v", form, r, err)
 		}
-		if n, ok := r.number("queueOffset"); n != 123 || !ok {
+		hint := 0
+		if n, ok := r.number("queueOffset", &hint); n != 123 || !ok || hint == 0 {
 			t.Errorf("form %d: queueOffset %d %t", form, n, ok)
 		}
-		if _, ok := r.number("queueId"); ok {
+		if n, ok := r.number("queueOffset", &hint); n != 123 || !ok {
+			t.Errorf("form %d: queueOffset %d %t", form, n, ok)
+		}
+		if _, ok := r.number("queueId", &hint); ok {
 			t.Errorf("form %d: a field that is not there was found", form)
 		}
 		if got := explain(frame); got != "code 17: no such topic" {

@@ -99,6 +99,7 @@ type puller struct {
 	*pulling
 	cursors []*cursor
 	ready   []int // cursors whose pull may leave
+	hint    int   // where nextBeginOffset stands in an answer
 }
 
 func (l *puller) due() int64 {
@@ -166,7 +167,7 @@ func (l *puller) answer(frame []byte, now int64) error {
 		l.progress = now
 		l.record(c.issued, now)
 	}
-	next, known := r.number("nextBeginOffset")
+	next, known := r.number("nextBeginOffset", &l.hint)
 	switch r.code {
 	case protocol.Success:
 		err = l.records(r.body, c, now)

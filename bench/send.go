@@ -103,6 +103,7 @@ type sender struct {
 	sequence uint32  // of the next message
 	requests int64   // sent so far
 	slots    []slot  // requests in flight, by opaque
+	hint     int     // where the queue offset stands in an answer
 	free     []int   // slots
 	first    float64 // ns from the start of the run to this connection's first request
 	step     float64 // ns between two requests of this connection; 0 in a closed loop
@@ -176,7 +177,7 @@ func (c *sender) answer(frame []byte, now int64) error {
 	if r.code != 0 {
 		return c.fail(r.code, frame)
 	}
-	offset, ok := r.number("queueOffset")
+	offset, ok := r.number("queueOffset", &c.hint)
 	if !ok {
 		return errors.New("the broker's answer to a send has no queueOffset")
 	}
@@ -218,7 +219,7 @@ func sendOne(addr string, frame []byte, timeout time.Duration) (int64, error) {
 	if r.code != 0 {
 		return 0, errors.New(explain(answer))
 	}
-	offset, ok := r.number("queueOffset")
+	offset, ok := r.number("queueOffset", new(int))
 	if !ok {
 		return 0, errors.New("the answer has no queueOffset")
 	}
