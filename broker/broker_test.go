@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -301,6 +303,73 @@ func TestBroker_Restart(t *testing.T) {
 	}
 	if r := h.send("U", "x"); r.Code != protocol.Success {
 		t.Errorf("send to an unknown topic, allowed: code %d %q", r.Code, r.Remark)
+	}
+}
+
+// A stop in the middle of traffic ends, cleanly, and nothing that was acknowledged is lost, in either mode. Several
+// loops append at the same time.
+func TestBroker_StopUnderLoad(t *testing.T) {
+	for _, mode := range []string{"ASYNC_FLUSH", "SYNC_FLUSH"} {
+		t.Run(mode, func(t *testing.T) {
+			dir := t.TempDir()
+			h := open(t, dir, "flushDiskType="+mode, "serverSelectorThreads=2")
+			h.send("T", "first")
+			var mu sync.Mutex
+			acked := map[string]string{"first": "0"}
+			var wg sync.WaitGroup
+			enough := make(chan struct{})
+			for i := range 8 {
+				c := remoting.NewClient(remoting.ClientConfig{Timeout: 10 * time.Second})
+				defer c.Close()
+				for j := range 4 {
+					wg.Go(func() {
+						for n := 0; ; n++ {
+							body := fmt.Sprintf("%d-%d-%d", i, j, n)
+							req := &protocol.Command{Code: protocol.SendMessageV2, Body: []byte(body), Version: protocol.Version}
+							for _, f := range []string{"a=pg", "b=T", "c=TBW102", "d=4", "e=0", "f=0", "g=1", "h=0"} {
+								k, v, _ := strings.Cut(f, "=")
+								req.Set(k, v)
+							}
+							r, err := c.Invoke(t.Context(), h.addr, req)
+							if err != nil || r.Code != protocol.Success {
+								return // the broker is going
+							}
+							mu.Lock()
+							acked[body] = field(r, "queueOffset")
+							if len(acked) == 300 {
+								close(enough)
+							}
+							mu.Unlock()
+						}
+					})
+				}
+			}
+			<-enough
+			if err := h.stop(); err != nil {
+				t.Error(err)
+			}
+			wg.Wait()
+			h = open(t, dir, "flushDiskType="+mode)
+			read := map[string]string{}
+			for from := int64(0); ; {
+				r := h.pull("T", from, 0, "*")
+				if r.Code == protocol.PullNotFound {
+					break
+				}
+				if r.Code != protocol.Success {
+					t.Fatalf("pull from %d: code %d %q", from, r.Code, r.Remark)
+				}
+				for _, b := range bodies(t, r.Body) {
+					read[b] = strconv.FormatInt(from, 10)
+					from++
+				}
+			}
+			for body, offset := range acked {
+				if read[body] != offset {
+					t.Errorf("%s was acknowledged at %s and is at %q", body, offset, read[body])
+				}
+			}
+		})
 	}
 }
 
