@@ -299,10 +299,10 @@ func rebalance(t *testing.T, c *cluster, p *peer, topic string) {
 		return len(seen)
 	}
 	subscribe(t, p, one, topic)
-	eventually(t, 30*time.Second, "the first consumer has all queues", func() bool { send(); return queuesOf(one, 0) == queues })
+	eventually(t, 60*time.Second, "the first consumer has all queues", func() bool { send(); return queuesOf(one, 0) == queues })
 	joined := sent
 	subscribe(t, p, two, topic)
-	eventually(t, 40*time.Second, "the second consumer has half of the queues", func() bool { send(); return queuesOf(two, joined) == queues/2 })
+	eventually(t, 60*time.Second, "the second consumer has half of the queues", func() bool { send(); return queuesOf(two, joined) == queues/2 })
 	left := sent
 	p.do(t, "op", "unsubscribe", "name", one)
 	eventually(t, 60*time.Second, "the second consumer has all queues", func() bool { send(); return queuesOf(two, left) == queues })
@@ -314,4 +314,35 @@ func rebalance(t *testing.T, c *cluster, p *peer, topic string) {
 		return len(seen) == sent
 	})
 	p.do(t, "op", "unsubscribe", "name", two)
+}
+
+// TestLostConsumer kills a client: what it had goes to the other member of its group at once, because the broker sees the
+// connection go, and not when two minutes of silence are over.
+func TestLostConsumer(t *testing.T) {
+	c := newCluster(t, underTest(), underTest())
+	topic := "Lost"
+	c.createTopic(t, topic, queues)
+	stays, goes := newPeer(t, goPeer, c.namesrv.addr), newPeer(t, goPeer, c.namesrv.addr)
+	subscribe(t, stays, "stays", topic)
+	subscribe(t, goes, "goes", topic)
+	sent := 0
+	queuesOf := func(p *peer, from int) int {
+		produce(t, stays, topic, "sync", sent, queues)
+		sent += queues
+		seen := map[string]bool{}
+		for _, m := range p.got("", topic) {
+			if i, _ := strconv.Atoi(strings.TrimPrefix(m.keys, "k-")); i >= from {
+				seen[m.queue] = true
+			}
+		}
+		return len(seen)
+	}
+	eventually(t, 30*time.Second, "both have half of the queues", func() bool {
+		return queuesOf(goes, 0) == queues/2 && queuesOf(stays, max(0, sent-3*queues)) == queues/2
+	})
+	goes.kill()
+	left := sent
+	begin := time.Now()
+	eventually(t, 10*time.Second, "the other has all queues", func() bool { return queuesOf(stays, left) == queues })
+	t.Logf("took over after %v", time.Since(begin))
 }

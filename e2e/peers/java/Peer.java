@@ -159,6 +159,9 @@ public class Peer {
         DefaultMQPushConsumer c = new DefaultMQPushConsumer(cmd.get("group"));
         c.setNamesrvAddr(namesrv);
         c.setInstanceName(name);
+        // The client's first heartbeat and first rebalance fall into the same moment, one second after its start. If they
+        // meet, the new subscription is told only with the next heartbeat; that need not take half a minute here.
+        c.setHeartbeatBrokerInterval(3000);
         c.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         if ("broadcasting".equals(cmd.get("model"))) {
             for (Method m : DefaultMQPushConsumer.class.getMethods()) {
