@@ -78,8 +78,6 @@ type echoFrame struct {
 	opaque, offset int
 }
 
-const offsetDigits = 10
-
 func newEchoFrame(form protocol.Form) *echoFrame {
 	const opaque, zeros = firstOpaque, "1000000000"
 	w := protocol.NewFrame(nil, form, protocol.Success, opaque, 1, "")

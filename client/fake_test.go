@@ -139,7 +139,7 @@ func (f *fake) pull(ctx context.Context, h *protocol.PullMessageRequest) (int32,
 			for i, d := range all[from:to] {
 				at := len(body)
 				body = message.AppendRecord(body, d)
-				message.Patch(body[at:], from+int64(i), 0, int64(from)+int64(i)*10+int64(h.QueueID))
+				message.Patch(body[at:], from+int64(i), 0, from+int64(i)*10+int64(h.QueueID))
 			}
 			return 0, &protocol.PullMessageResponse{NextBeginOffset: to}, body
 		}

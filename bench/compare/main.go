@@ -1,6 +1,6 @@
 // Command compare runs rocketd's broker, Java's and an echo in turn under the same load and prints how they compare:
 //
-//	go build -o bin/rocketd ./cmd/rocketd && go run ./bench/compare
+//	make build && go run ./bench/compare
 //
 // Every round measures all three one after the other, so that a slow minute of the machine hits all; what counts is
 // the median of the rounds' ratios. Ours starts anew with an empty store for every measurement. Java's starts with an
@@ -78,7 +78,7 @@ type options struct {
 func main() {
 	var o options
 	var only string
-	flag.StringVar(&o.rocketd, "rocketd", "bin/rocketd", "our program")
+	flag.StringVar(&o.rocketd, "rocketd", "rocketd", "our program")
 	flag.StringVar(&o.javamq, "javamq", "e2e/javamq", "script that starts Java's broker")
 	flag.StringVar(&o.dir, "dir", "", "folder for the stores (some GB); default: a new one in the system's temporary folder")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds of every work")

@@ -68,7 +68,7 @@ func start(ctx context.Context, dir, addr, ready, program string, args ...string
 // stop ends the server at once and removes its folder.
 func (s *server) stop() {
 	_ = s.cmd.Process.Signal(syscall.SIGKILL)
-	<-s.ended
+	_ = <-s.ended // it was killed
 	_ = os.RemoveAll(s.dir)
 }
 
