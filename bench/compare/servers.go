@@ -18,7 +18,8 @@ type server struct {
 	cmd   *exec.Cmd
 	addr  string
 	dir   string
-	ended chan error
+	ended chan struct{}
+	err   error // after ended is closed
 }
 
 // start runs a server in a new folder and waits for the line that says that it is ready.
@@ -26,7 +27,7 @@ func start(ctx context.Context, dir, addr, ready, program string, args ...string
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	s := &server{cmd: exec.CommandContext(ctx, program, args...), addr: addr, dir: dir, ended: make(chan error, 1)}
+	s := &server{cmd: exec.CommandContext(ctx, program, args...), addr: addr, dir: dir, ended: make(chan struct{})}
 	s.cmd.Dir = dir
 	s.cmd.Env = append(os.Environ(), "NAMESRV_ADDR=", "HOME="+os.Getenv("HOME"))
 	var log strings.Builder
@@ -50,15 +51,16 @@ func start(ctx context.Context, dir, addr, ready, program string, args ...string
 		if !found {
 			seen <- false
 		}
-		s.ended <- s.cmd.Wait()
+		s.err = s.cmd.Wait()
+		close(s.ended)
 	}()
 	select {
 	case ok := <-seen:
 		if ok {
 			return s, nil
 		}
-		err := <-s.ended
-		return nil, fmt.Errorf("%s %v ended before it was ready: %w\n%s", program, args, err, log.String())
+		<-s.ended
+		return nil, fmt.Errorf("%s %v ended before it was ready: %w\n%s", program, args, s.err, log.String())
 	case <-time.After(time.Minute):
 		s.stop()
 		return nil, fmt.Errorf("%s %v is not ready after a minute", program, args)
@@ -68,7 +70,7 @@ func start(ctx context.Context, dir, addr, ready, program string, args ...string
 // stop ends the server at once and removes its folder.
 func (s *server) stop() {
 	_ = s.cmd.Process.Signal(syscall.SIGKILL)
-	_ = <-s.ended // it was killed
+	<-s.ended
 	_ = os.RemoveAll(s.dir)
 }
 
