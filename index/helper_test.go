@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -93,13 +94,19 @@ func open(t testing.TB, dir string, log Log, with ...func(*Config)) *Index {
 	return x
 }
 
-// run runs the index until the returned function is called, which returns the error of Run.
+// run runs the index until the returned function is called, which returns the error of Run. When run returns, the
+// index has caught up with the log.
 func run(t testing.TB, x *Index) func() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- x.Run(ctx) }()
 	stop := sync.OnceValue(func() error { cancel(); return <-done })
 	t.Cleanup(func() { _ = stop() })
+	for live := false; !live; runtime.Gosched() {
+		x.feed.mu.Lock()
+		live = x.feed.live
+		x.feed.mu.Unlock()
+	}
 	return stop
 }
 
