@@ -103,7 +103,7 @@ func (b *Broker) openState() (err error) {
 	if err != nil {
 		return err
 	}
-	b.registrar = newRegistrar(b.id, s, b.live, nil, b.component("registration"))
+	b.registrar = newRegistrar(b.id, s, b.live, b.component("registration"))
 	b.topics, err = meta.OpenTopics(meta.Config{FS: b.cfg.FS, Dir: d.config, Log: b.component("topics"), Changed: b.registrar.mark})
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ import (
 )
 
 // registrar keeps every NameServer told which topics this broker serves: all of them at the start and each period,
-// the changed ones at once. NameServers are spoken to in parallel; a dead one delays nobody.
+// the changed ones at once. Each NameServer has a teller of its own, so that a dead or slow one delays nobody else.
 type registrar struct {
 	id       identity
 	settings *settings.Settings
@@ -26,27 +26,48 @@ type registrar struct {
 	topics   *meta.Topics
 	namesrv  *rpc.Namesrv
 	log      *slog.Logger
-	changed  chan struct{} // holds one: there are names in dirty
+
+	mu      sync.Mutex
+	tellers map[string]*teller // by address; kept in step with the configuration by Run
+}
+
+// teller speaks to one NameServer.
+type teller struct {
+	*registrar
+	addr  string
+	wake  chan struct{} // holds one: there are names in dirty
+	tried chan struct{} // closed after the first attempt
+	stop  context.CancelFunc
 
 	mu    sync.Mutex
 	dirty map[string]bool
-	quiet map[string]bool // NameServers whose last registration failed, and was logged
+	known bool // the NameServer took the whole table once, and everything since
 }
 
-func newRegistrar(id identity, s *settings.Settings, l *live, n *rpc.Namesrv, log *slog.Logger) *registrar {
-	return &registrar{id: id, settings: s, live: l, namesrv: n, log: log,
-		changed: make(chan struct{}, 1), dirty: make(map[string]bool), quiet: make(map[string]bool)}
+// retryAfter is how soon a NameServer that failed is tried again.
+const retryAfter = 5 * time.Second
+
+func newRegistrar(id identity, s *settings.Settings, l *live, log *slog.Logger) *registrar {
+	return &registrar{id: id, settings: s, live: l, log: log, tellers: make(map[string]*teller)}
 }
 
-// mark notes changed topics; Run registers them at once. It never blocks.
+// mark notes changed topics; they are registered at once. It never blocks.
 func (r *registrar) mark(names []string) {
 	r.mu.Lock()
-	for _, n := range names {
-		r.dirty[n] = true
+	defer r.mu.Unlock()
+	for _, t := range r.tellers {
+		t.mark(names)
 	}
-	r.mu.Unlock()
+}
+
+func (t *teller) mark(names []string) {
+	t.mu.Lock()
+	for _, n := range names {
+		t.dirty[n] = true
+	}
+	t.mu.Unlock()
 	select {
-	case r.changed <- struct{}{}:
+	case t.wake <- struct{}{}:
 	default:
 	}
 }
@@ -62,110 +83,180 @@ func (r *registrar) addrs() []string {
 	return all
 }
 
-// Run registers until the context ends. Source of the period: Java BrokerController.
-func (r *registrar) Run(ctx context.Context) error {
-	for {
-		period := max(10*time.Second, min(r.settings.Duration("registerNameServerPeriod"), time.Minute))
-		next := time.NewTimer(period)
+// Run keeps one teller per configured NameServer until the context ends. ready is called once, when each of them was
+// tried or firstRound is over, with the number of those that know us.
+func (r *registrar) Run(ctx context.Context, ready func(registered int)) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	look := time.NewTicker(time.Second) // the list may change at run time
+	defer look.Stop()
+	for first := true; ; first = false {
+		r.follow(ctx, &wg)
+		if first {
+			ready(r.firstRound(ctx))
+		}
 		select {
-		case <-next.C:
-			r.registerAll(ctx)
-		case <-r.changed:
-			r.registerChanged(ctx)
+		case <-look.C:
 		case <-ctx.Done():
-			next.Stop()
 			return nil
 		}
-		next.Stop()
 	}
 }
 
-// registerAll sends the whole table to every NameServer and returns how many took it.
-func (r *registrar) registerAll(ctx context.Context) int {
+// follow starts and stops tellers as the configuration wants.
+func (r *registrar) follow(ctx context.Context, wg *sync.WaitGroup) {
+	addrs := r.addrs()
 	r.mu.Lock()
-	clear(r.dirty)
-	r.mu.Unlock()
-	configs, version := r.topics.All()
-	return r.register(ctx, maps.Clone(configs), version)
+	defer r.mu.Unlock()
+	for addr, t := range r.tellers {
+		if !slices.Contains(addrs, addr) {
+			t.stop()
+			delete(r.tellers, addr)
+		}
+	}
+	for _, addr := range addrs {
+		if r.tellers[addr] != nil {
+			continue
+		}
+		t := &teller{registrar: r, addr: addr, wake: make(chan struct{}, 1), tried: make(chan struct{}), dirty: make(map[string]bool)}
+		life, stop := context.WithCancel(ctx)
+		t.stop = stop
+		r.tellers[addr] = t
+		wg.Go(func() { t.run(life) })
+	}
 }
 
-// registerChanged sends just the changed topics. What was deleted is not mentioned: mqadmin deletes it in the
-// NameServer itself, as with Java.
-func (r *registrar) registerChanged(ctx context.Context) {
+// firstRound waits until every NameServer was tried, but not for long.
+func (r *registrar) firstRound(ctx context.Context) (registered int) {
+	enough, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
 	r.mu.Lock()
-	names := slices.Collect(maps.Keys(r.dirty))
-	clear(r.dirty)
+	all := slices.Collect(maps.Values(r.tellers))
 	r.mu.Unlock()
-	configs, version := r.topics.All()
+	for _, t := range all {
+		select {
+		case <-t.tried:
+			t.mu.Lock()
+			if t.known {
+				registered++
+			}
+			t.mu.Unlock()
+		case <-enough.Done():
+		}
+	}
+	return registered
+}
+
+// run registers until the context ends. Source of the period: Java BrokerController.
+func (t *teller) run(ctx context.Context) {
+	failed := t.whole(ctx) != nil
+	close(t.tried)
+	for {
+		wait := max(10*time.Second, min(t.settings.Duration("registerNameServerPeriod"), time.Minute))
+		if failed {
+			wait = retryAfter
+		}
+		next := time.NewTimer(wait)
+		var err error
+		select {
+		case <-next.C:
+			err = t.whole(ctx)
+		case <-t.wake:
+			err = t.changed(ctx)
+		case <-ctx.Done():
+			next.Stop()
+			return
+		}
+		next.Stop()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil && !failed:
+			t.log.Warn("cannot register with name server; trying on", "addr", t.addr, "err", err)
+		case err == nil && failed:
+			t.log.Info("registered with name server", "addr", t.addr)
+		}
+		failed = err != nil
+	}
+}
+
+// whole registers all topics.
+func (t *teller) whole(ctx context.Context) error {
+	t.mu.Lock()
+	clear(t.dirty)
+	t.mu.Unlock()
+	configs, version := t.topics.All()
+	return t.register(ctx, configs, version)
+}
+
+// changed registers just the changed topics. What was deleted is not mentioned: mqadmin deletes it in the NameServer
+// itself, as with Java.
+func (t *teller) changed(ctx context.Context) error {
+	t.mu.Lock()
+	names := slices.Collect(maps.Keys(t.dirty))
+	clear(t.dirty)
+	known := t.known
+	t.mu.Unlock()
+	if !known {
+		return t.whole(ctx)
+	}
+	configs, version := t.topics.All()
 	some := make(map[string]*topic.Config)
 	for _, n := range names {
 		if c := configs[n]; c != nil {
 			some[n] = c
 		}
 	}
-	if len(some) > 0 && r.register(ctx, some, version) < len(r.addrs()) {
-		r.registerAll(ctx) // a name server that just started takes nothing but the whole
+	if len(some) == 0 {
+		return nil
 	}
+	if t.register(ctx, some, version) == nil {
+		return nil
+	}
+	return t.whole(ctx) // a name server that just started takes nothing but the whole
 }
 
-func (r *registrar) register(ctx context.Context, configs map[string]*topic.Config, version protocol.DataVersion) int {
-	if p := topic.Perm(r.live.permission.Load()); !p.Readable() || !p.Writable() {
-		for name, c := range configs { // the broker's permission cuts that of each topic
-			masked := *c
-			masked.Perm &= p
-			configs[name] = &masked
-		}
-	}
+func (t *teller) register(ctx context.Context, configs map[string]*topic.Config, version protocol.DataVersion) (err error) {
+	defer func() {
+		t.mu.Lock()
+		t.known = err == nil
+		t.mu.Unlock()
+	}()
 	body, err := laxjson.Marshal(&protocol.RegisterBrokerBody{
 		FilterServerList: []string{},
 		TopicConfigSerializeWrapper: protocol.TopicConfigAndMappingSerializeWrapper{
-			TopicConfigTable: configs, DataVersion: version,
+			TopicConfigTable: t.live.mask(configs), DataVersion: version,
 		},
 	})
 	if err != nil {
-		r.log.Error("cannot encode the topics for registration", "err", err)
-		return 0
+		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.settings.Duration("registerBrokerTimeoutMills"))
+	ctx, cancel := context.WithTimeout(ctx, t.settings.Duration("registerBrokerTimeoutMills"))
 	defer cancel()
-	var taken sync.Map
-	var wg sync.WaitGroup
-	addrs := r.addrs()
-	for _, addr := range addrs {
-		wg.Go(func() {
-			res, err := r.namesrv.Register(ctx, addr, &protocol.RegisterBrokerRequest{
-				BrokerName: r.id.name, BrokerAddr: r.id.addr.String(), ClusterName: r.id.cluster,
-				HaServerAddr: r.id.haAddr.String(), BrokerID: r.id.id,
-			}, body)
-			r.note(addr, err)
-			if err == nil {
-				taken.Store(addr, true)
-				r.order(res.OrderTopics)
-			}
-		})
+	res, err := t.namesrv.Register(ctx, t.addr, &protocol.RegisterBrokerRequest{
+		BrokerName: t.id.name, BrokerAddr: t.id.addr.String(), ClusterName: t.id.cluster,
+		HaServerAddr: t.id.haAddr.String(), BrokerID: t.id.id,
+	}, body)
+	if err != nil {
+		return err
 	}
-	wg.Wait()
-	n := 0
-	for _, addr := range addrs {
-		if _, ok := taken.Load(addr); ok {
-			n++
-		}
-	}
-	return n
+	t.order(res.OrderTopics)
+	return nil
 }
 
-// note logs when a NameServer stops or begins again to take our registrations.
-func (r *registrar) note(addr string, err error) {
-	r.mu.Lock()
-	was := r.quiet[addr]
-	r.quiet[addr] = err != nil
-	r.mu.Unlock()
-	switch {
-	case err != nil && !was:
-		r.log.Warn("cannot register with name server; trying on", "addr", addr, "err", err)
-	case err == nil && was:
-		r.log.Info("registered with name server again", "addr", addr)
+// mask cuts the permission of each topic by the broker's, where that is not read and write.
+func (l *live) mask(configs map[string]*topic.Config) map[string]*topic.Config {
+	p := topic.Perm(l.permission.Load())
+	if p.Readable() && p.Writable() {
+		return configs
 	}
+	masked := make(map[string]*topic.Config, len(configs))
+	for name, c := range configs {
+		cut := *c
+		cut.Perm &= p
+		masked[name] = &cut
+	}
+	return masked
 }
 
 // order marks the topics that the NameServer's order configuration names. Source: Java

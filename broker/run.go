@@ -48,13 +48,13 @@ func (b *Broker) Run(ctx context.Context) error {
 	return err
 }
 
-// announce registers for the first time, says that the broker is ready, and keeps registering.
+// announce keeps registering, and says that the broker is ready when every NameServer was tried once.
 func (b *Broker) announce(ctx context.Context) error {
-	n := b.registrar.registerAll(ctx)
-	if b.cfg.Ready != nil && ctx.Err() == nil {
-		b.cfg.Ready(Ready{Name: b.id.name, Addr: b.id.addr.String(), Namesrv: b.cfg.Settings.String("namesrvAddr"), Registered: n})
-	}
-	return b.registrar.Run(ctx)
+	return b.registrar.Run(ctx, func(registered int) {
+		if b.cfg.Ready != nil && ctx.Err() == nil {
+			b.cfg.Ready(Ready{Name: b.id.name, Addr: b.id.addr.String(), Namesrv: b.cfg.Settings.String("namesrvAddr"), Registered: registered})
+		}
+	})
 }
 
 // expirePolls answers held requests whose time is up.

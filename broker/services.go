@@ -3,7 +3,9 @@ package broker
 import (
 	"context"
 	"hash/crc32"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"rocketd/clientmgr"
@@ -57,6 +59,10 @@ func (b *Broker) buildServices() {
 	b.board = stats.NewBoard(time.Now())
 	b.outgoing = remoting.NewClient(remoting.ClientConfig{Log: b.component("outgoing")})
 	b.registrar.topics, b.registrar.namesrv = b.topics, rpc.NewNamesrv(b.outgoing)
+	s.OnChange("brokerPermission", func() { // it cuts the permission of every topic
+		configs, _ := b.topics.All()
+		b.registrar.mark(slices.Collect(maps.Keys(configs)))
+	})
 
 	b.clients = clientmgr.New(func(t *protocol.Turn, group string, peers []protocol.Peer) {
 		b.member.Notify(t, group, peers)
@@ -81,6 +87,7 @@ func (b *Broker) buildServices() {
 		TraceOn:        s.Bool("traceOn"),
 		Writable:       b.live.writable,
 		NewID:          func() []byte { return ids.Append(nil, time.Now()) },
+		Failed:         func() { b.board.PutFailed.Add(1) },
 		StartAt:        s.Int64("startAcceptSendRequestTimeStamp"),
 	})
 	b.pull = pull.New(pull.Config{
@@ -99,6 +106,7 @@ func (b *Broker) buildServices() {
 	b.query = query.New(query.Config{Topics: b.topics, Groups: b.groups, Store: b.store, Offsets: b.offsets})
 	b.member = member.New(member.Config{
 		Topics: b.topics, Groups: groups{b}, Clients: b.clients, Offload: b.offload,
+		Resume:     func(c *protocol.Call, run func(c *protocol.Call) error) { b.table.Resume(c, run) },
 		RejectPull: b.live.rejectPull.Load, Notifies: b.live.notifyGroups.Load,
 	})
 	var own []string

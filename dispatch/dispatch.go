@@ -147,9 +147,19 @@ func (t *Table) Offload(c *protocol.Call, run PoolHandler) {
 // Again serves a call of the pool once more, in a turn of its connection, now that what it lacked is there. The pooled
 // handler returns Answered then.
 func (t *Table) Again(c *protocol.Call) {
+	t.Resume(c, func(c *protocol.Call) error {
+		t.Serve(c)
+		return nil
+	})
+}
+
+// Resume runs the rest of a call of the pool in a turn of its connection, as if it were a row of the table.
+func (t *Table) Resume(c *protocol.Call, run TurnHandler) {
 	c.Peer.Post(func(turn *protocol.Turn) {
 		c.Turn = turn
-		t.Serve(c)
+		if err := t.inTurn(run, c); err != nil {
+			t.fail(c, err)
+		}
 	})
 }
 

@@ -24,12 +24,7 @@ func (s *Service) Heartbeat(c *protocol.Call) error {
 		if err := s.create(ctx, d); err != nil {
 			return err
 		}
-		c.Peer.Post(func(t *protocol.Turn) {
-			c.Turn = t
-			if err := s.register(c, d); err != nil {
-				c.Fail(err)
-			}
-		})
+		s.cfg.Resume(c, func(c *protocol.Call) error { return s.register(c, d) })
 		return nil
 	})
 	return nil

@@ -33,6 +33,8 @@ type Config struct {
 	Clients *clientmgr.Clients
 	// Offload hands a call to the pool; an error that run returns is answered.
 	Offload func(c *protocol.Call, run func(ctx context.Context, c *protocol.Call) error)
+	// Resume runs the rest of an offloaded call in a turn of its peer; an error that run returns is answered.
+	Resume func(c *protocol.Call, run func(c *protocol.Call) error)
 	// RejectPull: consumers that pull on their own are not registered (rejectPullConsumerEnable); nil is no.
 	RejectPull func() bool
 	// Notifies: members are told when their group has changed (notifyConsumerIdsChangedEnable); nil is yes.

@@ -133,6 +133,14 @@ func newBench() *bench {
 	b.Service = New(Config{
 		Topics: topics{b.tables}, Groups: groups{b.tables}, Clients: b.clients,
 		RejectPull: func() bool { return b.rejects },
+		Resume: func(c *protocol.Call, run func(c *protocol.Call) error) {
+			c.Peer.Post(func(t *protocol.Turn) {
+				c.Turn = t
+				if err := run(c); err != nil {
+					c.Fail(err)
+				}
+			})
+		},
 		Offload: func(c *protocol.Call, run func(context.Context, *protocol.Call) error) {
 			b.offloaded++
 			own := &protocol.Call{Command: *c.Command.Clone(), Peer: c.Peer}

@@ -52,6 +52,7 @@ type Config struct {
 	TraceOn        bool
 	Writable       func() bool   // brokerPermission has the write bit
 	NewID          func() []byte // a UNIQ_KEY for a message that came without
+	Failed         func()        // counts what the store refused
 	StartAt        int64         // startAcceptSendRequestTimeStamp, ms; 0 is at once
 }
 
@@ -264,6 +265,9 @@ func (s *Service) create(c *protocol.Call, h *protocol.SendMessageRequest) {
 // answer writes what became of a message. Statuses other than success still carry the header, since the message is
 // stored. Source: Java SendMessageProcessor.handlePutMessageResult.
 func (s *Service) answer(t *protocol.Turn, k protocol.Ticket, o *put.Outcome) {
+	if o.Status == put.Refused {
+		s.cfg.Failed()
+	}
 	if k.Oneway {
 		return
 	}

@@ -1,0 +1,91 @@
+package broker
+
+import (
+	"context"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"rocketd/internal/laxjson"
+	"rocketd/protocol"
+	"rocketd/remoting"
+)
+
+// nameServer is a stand-in that records the registrations it gets.
+type nameServer struct {
+	addr string
+	got  chan *protocol.RegisterBrokerBody
+	left chan struct{}
+}
+
+func (n *nameServer) Serve(c *protocol.Call) {
+	switch c.Code {
+	case protocol.RegisterBroker:
+		body := new(protocol.RegisterBrokerBody)
+		if err := laxjson.Unmarshal(c.Body, body); err != nil {
+			panic(err)
+		}
+		n.got <- body
+	case protocol.UnregisterBroker:
+		n.left <- struct{}{}
+	}
+	c.Ticket().Answer(c.Turn, protocol.Success, "", nil, nil)
+}
+func (n *nameServer) EndTurn(*protocol.Turn)               {}
+func (n *nameServer) Closed(*protocol.Turn, protocol.Peer) {}
+
+func newNameServer(t *testing.T) *nameServer {
+	n := &nameServer{got: make(chan *protocol.RegisterBrokerBody, 100), left: make(chan struct{}, 1)}
+	s, err := remoting.Listen(remoting.ServerConfig{Addrs: []string{"127.0.0.1:0"}, NewHandler: func() remoting.Handler { return n }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.addr = s.Addrs()[0].String()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
+
+// Every NameServer learns all topics at the start, a new topic at once, a changed permission, and that we leave; one
+// that never answers and one that is not there delay nobody.
+func TestRegistrar_HungNameServerDelaysNobody(t *testing.T) {
+	hung, err := net.Listen("tcp", "127.0.0.1:0") // accepts into its backlog and never reads
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hung.Close()
+	n := newNameServer(t)
+	h := open(t, t.TempDir(), "namesrvAddr="+strings.Join([]string{hung.Addr().String(), "127.0.0.1:1", n.addr}, ";"))
+	first := <-n.got
+	if topics := first.TopicConfigSerializeWrapper.TopicConfigTable; topics["TBW102"] == nil || len(topics) < 10 {
+		t.Errorf("the first registration has %d topics", len(topics))
+	}
+	begin := time.Now()
+	h.send("New", "x")
+	second := <-n.got
+	if topics := second.TopicConfigSerializeWrapper.TopicConfigTable; len(topics) != 1 || topics["New"] == nil {
+		t.Errorf("the second registration has %d topics", len(topics))
+	}
+	if d := time.Since(begin); d > 5*time.Second {
+		t.Errorf("a new topic was registered after %v", d)
+	}
+	if r := h.call(protocol.UpdateBrokerConfig, "brokerPermission=4\n"); r.Code != protocol.Success {
+		t.Fatalf("update: code %d %q", r.Code, r.Remark)
+	}
+	third := <-n.got
+	if p := third.TopicConfigSerializeWrapper.TopicConfigTable["New"].Perm; p != 4 {
+		t.Errorf("permission %v after the broker's became 4", p)
+	}
+	if err := h.stop(); err != nil {
+		t.Error(err)
+	}
+	<-n.left
+}
