@@ -11,9 +11,6 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("code %d: %s", e.Code, e.Remark) }
 
-// FAQ ends the remark of some errors, as Java's do.
-const FAQ = "\nSee https://rocketmq.apache.org/docs/faq/ for further details."
-
 // Errorf makes an Error with a formatted remark.
 func Errorf(code int32, format string, args ...any) *Error {
 	return &Error{code, fmt.Sprintf(format, args...)}

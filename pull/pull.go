@@ -155,7 +155,7 @@ func (s *Service) Pull(c *protocol.Call) error {
 	}
 	cfg := s.cfg.Topics.Get(h.Topic)
 	if cfg == nil {
-		return protocol.Errorf(protocol.TopicNotExist, "topic[%s] not exist, apply first please! %s", h.Topic, protocol.FAQ)
+		return protocol.Errorf(protocol.TopicNotExist, "topic[%s] not exist, apply first please! %s", h.Topic, topic.FAQ)
 	}
 	if !cfg.Perm.Readable() {
 		return s.forbid(c, forbiddenTopic, "the topic[%s] pulling message is forbidden", h.Topic)
@@ -198,13 +198,13 @@ func (s *Service) subscription(c *protocol.Call, h *protocol.PullMessageRequest,
 	sub, groupKnown, topicKnown := s.cfg.Clients.Subscription(h.ConsumerGroup, h.Topic)
 	switch {
 	case !groupKnown:
-		return nil, protocol.Errorf(protocol.SubscriptionNotExist, "the consumer's group info not exist%s", protocol.FAQ)
+		return nil, protocol.Errorf(protocol.SubscriptionNotExist, "the consumer's group info not exist%s", topic.FAQ)
 	case sub.Broadcast && !group.ConsumeBroadcastEnable:
 		return nil, s.forbid(c, forbiddenBroadcast, "the consumer group[%s] can not consume by broadcast way", h.ConsumerGroup)
 	case s.cfg.Groups.Forbidden(h.ConsumerGroup, h.Topic)&meta.ForbidRead != 0:
 		return nil, s.forbid(c, forbiddenByTable, "the consumer group[%s] is forbidden for topic[%s]", h.ConsumerGroup, h.Topic)
 	case !topicKnown:
-		return nil, protocol.Errorf(protocol.SubscriptionNotExist, "the consumer's subscription not exist%s", protocol.FAQ)
+		return nil, protocol.Errorf(protocol.SubscriptionNotExist, "the consumer's subscription not exist%s", topic.FAQ)
 	case sub.Version < h.SubVersion:
 		return nil, protocol.Errorf(protocol.SubscriptionNotLatest, "the consumer's subscription not latest")
 	case sub.Tags == nil:
@@ -339,7 +339,7 @@ func (s *Service) createGroup(c *protocol.Call, name string) {
 			return err
 		}
 		if group == nil {
-			return protocol.Errorf(protocol.SubscriptionGroupNotExist, "subscription group [%s] does not exist, %s", name, protocol.FAQ)
+			return protocol.Errorf(protocol.SubscriptionGroupNotExist, "subscription group [%s] does not exist, %s", name, topic.FAQ)
 		}
 		s.cfg.Again(c)
 		return nil

@@ -277,7 +277,7 @@ func TestService_Pull_Refusals(t *testing.T) {
 		{"group off", func(d *desk) { d.groups["g"].ConsumeEnable = false }, []string{"topic=none"},
 			"16 subscription group no permission, g forbiddenType=2 "},
 		{"no topic", nil, []string{"topic=none", "queueId=9"},
-			"17 topic[none] not exist, apply first please! " + protocol.FAQ + " "},
+			"17 topic[none] not exist, apply first please! " + topic.FAQ + " "},
 		{"topic not readable", func(d *desk) { d.topics["T"].Perm = topic.PermWrite }, []string{"queueId=9"},
 			"16 the topic[T] pulling message is forbidden forbiddenType=3 "},
 		{"queue beyond", nil, []string{"queueId=2"},
@@ -291,7 +291,7 @@ func TestService_Pull_Refusals(t *testing.T) {
 			"1 The broker does not support consumer to filter message by SQL92 "},
 		{"other type in the header", nil, []string{"subscription=a", "expressionType=X"},
 			"1 The broker does not support consumer to filter message by X "},
-		{"nobody registered", nil, []string{"sysFlag=2"}, "24 the consumer's group info not exist" + protocol.FAQ + " "},
+		{"nobody registered", nil, []string{"sysFlag=2"}, "24 the consumer's group info not exist" + topic.FAQ + " "},
 		{"broadcast off", func(d *desk) {
 			d.groups["g"].ConsumeBroadcastEnable = false
 			d.forbidden["g/T"] = meta.ForbidRead
@@ -307,7 +307,7 @@ func TestService_Pull_Refusals(t *testing.T) {
 			d.add("a")
 		}, []string{"sysFlag=2"}, "0 FOUND nextBegin=1 min=0 max=1 m0"},
 		{"not subscribed", func(d *desk) { d.subscribe(protocol.Clustering) }, []string{"sysFlag=2"},
-			"24 the consumer's subscription not exist" + protocol.FAQ + " "},
+			"24 the consumer's subscription not exist" + topic.FAQ + " "},
 		{"older subscription", func(d *desk) { d.subscribe(protocol.Clustering, sub) }, []string{"sysFlag=2", "subVersion=8"},
 			"25 the consumer's subscription not latest "},
 		{"SQL registered", func(d *desk) {
@@ -491,7 +491,7 @@ func TestService_Pull_NewGroup(t *testing.T) {
 		}
 	}
 	d.want("1: 0 FOUND nextBegin=1 min=0 max=1 m0",
-		"2: 26 subscription group [banned] does not exist, "+protocol.FAQ+" ")
+		"2: 26 subscription group [banned] does not exist, "+topic.FAQ+" ")
 }
 
 // A full room answers at once, and with short polling the broker says how long a pull is held.

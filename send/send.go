@@ -255,7 +255,7 @@ func (s *Service) create(c *protocol.Call, h *protocol.SendMessageRequest) {
 			return err
 		}
 		if cfg == nil {
-			return s.refuse(c, protocol.Errorf(protocol.TopicNotExist, "topic[%s] not exist, apply first please! %s", name, protocol.FAQ))
+			return s.refuse(c, protocol.Errorf(protocol.TopicNotExist, "topic[%s] not exist, apply first please! %s", name, topic.FAQ))
 		}
 		s.cfg.Again(c)
 		return nil
