@@ -95,8 +95,9 @@ func (x *Index) follow(ctx context.Context) error {
 func (x *Index) batch(ctx context.Context, b batch) error {
 	text := b.text
 	for _, it := range b.items {
-		topic, props := text[:it.topic], text[it.topic:it.topic+it.props]
-		text = text[it.topic+it.props:]
+		topic, rest := text[:it.topic], text[it.topic+2:]
+		props := rest[:it.props]
+		text = rest[it.props:]
 		if err := x.message(ctx, it.physical, it.storeMs, topic, props); err != nil || ctx.Err() != nil {
 			return err
 		}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -480,4 +482,40 @@ func TestIndex_Close(t *testing.T) {
 	if _, err := x.Find(t.Context(), Query{}); err != ErrClosed {
 		t.Error(err)
 	}
+}
+
+// What Put takes out of a record is what Decode finds, for every form of a record; what is none ends the feed, without
+// a panic.
+func FuzzBatch(f *testing.F) {
+	v6 := netip.MustParseAddrPort("[2001:db8::1]:80")
+	long := strings.Repeat("t", 200)
+	for _, d := range []message.Draft{
+		{Topic: []byte("T"), BornHost: host, StoreHost: host},
+		{Topic: []byte("T"), BornHost: v6, StoreHost: host, Body: []byte("body"), Properties: []byte("KEYS\x01k\x02")},
+		{Topic: []byte(long), BornHost: host, StoreHost: v6, Properties: []byte("KEYS\x01k\x02")},
+		{Topic: []byte(long), BornHost: v6, StoreHost: v6, Body: make([]byte, 300), Properties: []byte("TAGS\x01k\x02")},
+		{Topic: []byte("T"), BornHost: host, StoreHost: host, SysFlag: message.FlagRollback, Properties: []byte("TAGS\x01k\x02")},
+	} {
+		rec := message.AppendRecord(nil, &d)
+		message.Patch(rec, 1, 2, 3)
+		f.Add(rec)
+	}
+	f.Fuzz(func(t *testing.T, rec []byte) {
+		var b batch
+		size := b.add(rec)
+		r, err := message.Decode(rec)
+		if err != nil {
+			return
+		}
+		switch {
+		case size != int(r.Size):
+			t.Fatalf("%d bytes of %d", size, r.Size)
+		case r.SysFlag&message.FlagRollback == message.FlagRollback || len(r.Properties) == 0:
+			equal(t, len(b.items), 0)
+		default:
+			equal(t, b.items, []item{{r.Physical, r.StoreMs, int32(len(r.Topic)), int32(len(r.Properties))}})
+			equal(t, b.text[:len(r.Topic)], r.Topic)
+			equal(t, b.text[len(r.Topic)+2:], r.Properties)
+		}
+	})
 }
