@@ -119,3 +119,24 @@ func (f *faultyFile) Map(n int64) (Mapping, error) {
 	}
 	return f.File.Map(n)
 }
+
+func (f *faultyFile) readCached(b []byte, off int64) (int, error) {
+	if err := f.fs.fail(OpRead, f.name); err != nil {
+		return 0, err
+	}
+	return ReadCached(f.File, b, off)
+}
+
+func (f *faultyFile) willNeed(off, n int64)             { WillNeed(f.File, off, n) }
+func (f *faultyFile) randomReads()                      { RandomReads(f.File) }
+func (f *faultyFile) nextData(off int64) (int64, error) { return NextData(f.File, off) }
+
+func (f *Faulty) syncAll(dir string) error {
+	if err := f.fail(OpSync, dir); err != nil {
+		return err
+	}
+	if f.NoSync {
+		return nil
+	}
+	return SyncAll(f.FS, dir)
+}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 )
 
 // ErrNoMap is returned by File.Map where files cannot be mapped. The caller reads with ReadAt instead.
@@ -76,6 +77,24 @@ func (e *LockedError) Error() string {
 		return fmt.Sprintf("%s is locked by another process", e.Name)
 	}
 	return fmt.Sprintf("%s is locked by process %d", e.Name, e.Pid)
+}
+
+// MakeDir makes a directory, and those above it, durably: from the top down, so that one that is there needs only that
+// its own name is synced. If the directory above belongs to somebody else and cannot be opened, that was his to do.
+func MakeDir(f FS, dir string) error {
+	above := filepath.Dir(dir)
+	if _, err := f.Stat(dir); errors.Is(err, fs.ErrNotExist) && above != dir {
+		if err := MakeDir(f, above); err != nil {
+			return err
+		}
+	}
+	if err := f.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := f.SyncDir(above); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil
 }
 
 // ReadFile returns the whole content of a file.

@@ -168,3 +168,48 @@ func TestFaulty(t *testing.T) {
 		t.Fatal(n, err)
 	}
 }
+
+// Bytes that were just written are in memory, those that were dropped from there are not; holes are passed over.
+func TestAdvice(t *testing.T) {
+	for name, fsys := range map[string]FS{"os": OS, "faulty": &Faulty{FS: OS}} {
+		t.Run(name, func(t *testing.T) {
+			f, err := fsys.OpenFile(filepath.Join(t.TempDir(), "f"), os.O_RDWR|os.O_CREATE, 0o644)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if err := f.Allocate(1 << 20); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.WriteAt([]byte("there"), 65536); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Sync(); err != nil {
+				t.Fatal(err)
+			}
+			RandomReads(f)
+			WillNeed(f, 65536, 4096)
+			var b [5]byte
+			switch n, err := ReadCached(f, b[:], 65536); {
+			case errors.Is(err, ErrWouldWait): // the system cannot tell, or needs its memory
+			case err != nil || string(b[:n]) != "there":
+				t.Fatal(n, err)
+			}
+			if _, err := ReadCached(f, b[:], 1<<20); err != io.EOF && !errors.Is(err, ErrWouldWait) {
+				t.Fatal(err)
+			}
+			if at, err := NextData(f, 0); err != nil || at > 65536 {
+				t.Fatal(at, err)
+			}
+			if at, err := NextData(f, 65538); err != nil || at != 65538 {
+				t.Fatal(at, err)
+			}
+			if _, err := NextData(f, 1<<20); err != io.EOF {
+				t.Fatal(err)
+			}
+			if err := SyncAll(fsys, os.TempDir()); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+				t.Fatal(err)
+			}
+		})
+	}
+}
