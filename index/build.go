@@ -42,6 +42,9 @@ func (x *Index) catchUp(ctx context.Context, follow bool) error {
 		if failed != nil || ctx.Err() != nil {
 			return failed
 		}
+		if err != nil {
+			x.leaveOut(src.MaxPhysical(), err)
+		}
 		end, done := x.feed.start(x.pos, follow)
 		if done {
 			if took := time.Since(began); took > time.Second {
@@ -49,11 +52,16 @@ func (x *Index) catchUp(ctx context.Context, follow bool) error {
 			}
 			return nil
 		}
-		if err != nil || x.pos == was { // the log ends before what was put: it is damaged there
-			x.cfg.Log.Error("records left out of the index: the log cannot be read", "from", x.pos, "physical", end, "err", err)
-			x.pos = end
+		if x.pos == was {
+			x.leaveOut(end, errors.New("the log ends before what was appended"))
 		}
 	}
+}
+
+// leaveOut gives up the records up to end.
+func (x *Index) leaveOut(end int64, err error) {
+	x.cfg.Log.Error("records left out of the index", "from", x.pos, "physical", end, "err", err)
+	x.pos = max(x.pos, end)
 }
 
 // follow builds what is put until there was too much of it, or ctx ends.

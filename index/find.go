@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"time"
 
 	"rocketd/internal/vfs"
 )
@@ -28,14 +29,20 @@ type Found struct {
 // checkEvery is how many entries of a chain are read before ctx is looked at.
 const checkEvery = 1 << 14
 
-// Find finds messages by key. What was given to Put before is seen, unless the builder has to catch up with the log.
-// It takes no lock while it reads. Damaged parts of a file end the search in it. It returns ErrClosed, the error
+// settleLimit is how long a Find waits for the builder, who needs microseconds if no disk is in his way.
+const settleLimit = 100 * time.Millisecond
+
+// Find finds messages by key. What was given to Put before is seen, unless the builder has to catch up with the log or
+// waits for a disk. It takes no lock while it reads. Damaged parts of a file end the search in it. It returns ErrClosed, the error
 // of ctx or one of reading. Source: Java IndexService.queryOffset, IndexFile.selectPhyOffset.
 func (x *Index) Find(ctx context.Context, q Query) (Found, error) {
 	if built := x.feed.wait(); built != nil {
 		ring(x.now)
+		limit := time.NewTimer(settleLimit)
+		defer limit.Stop()
 		select {
 		case <-built:
+		case <-limit.C:
 		case <-ctx.Done():
 			return Found{}, ctx.Err()
 		}

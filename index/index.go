@@ -28,9 +28,9 @@ type Log interface {
 	// MinPhysical and MaxPhysical are the ends of the log, bytes.
 	MinPhysical() int64
 	MaxPhysical() int64
-	// Each calls fn for the records from the one at from on, in order, until fn returns false or the log ends. At from
-	// is a record, the blank behind the last record of a file, or the end of the log. A record is valid until
-	// fn returns. All that was given to Put before the call is seen.
+	// Each calls fn for the records from the one at from on, in order, until fn returns false or the log ends; an error
+	// says that it did not come so far. At from is a record, the blank behind the last record of a file, or the
+	// end of the log. A record is valid until fn returns. All that was given to Put before the call is seen.
 	Each(from int64, fn func(r *message.Record) bool) error
 }
 

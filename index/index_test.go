@@ -419,9 +419,10 @@ func TestFault_DiskFull(t *testing.T) {
 			if n := len(*x.files.Load()); n > 4 {
 				t.Error(n)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			equal(t, find(t, x, "T", "first"), []int64{first})
+			ctx, cancel := context.WithTimeout(t.Context(), settleLimit/2)
 			defer cancel()
-			if _, err := x.Find(ctx, Query{Topic: "T", Key: "first", Max: 1, End: 1 << 62}); err != context.DeadlineExceeded {
+			if _, err := x.Find(ctx, Query{Topic: "T", Key: "first", Max: 1}); err != context.DeadlineExceeded {
 				t.Error(err)
 			}
 			set(false)

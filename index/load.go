@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 )
 
 // load opens the files of the directory, oldest first, and drops what is in doubt. What is not named by a number is
@@ -172,10 +173,6 @@ func (f *file) fits() (bool, error) {
 }
 
 func isNumber(name string) bool {
-	for _, c := range name {
-		if c < '0' || c > '9' {
-			return false
-		}
-	}
-	return len(name) > 0 && len(name) < 20
+	_, err := strconv.ParseUint(name, 10, 63)
+	return err == nil
 }
