@@ -33,7 +33,7 @@ type Row struct {
 // cannot change under an existing row. Source: Java MappedFileQueue.load.
 func OpenRow(fs vfs.FS, dir string, size int64) (*Row, error) {
 	r := &Row{fs: fs, dir: dir, size: size}
-	if err := fs.MkdirAll(dir, 0o755); err != nil {
+	if err := vfs.MakeDir(fs, dir); err != nil {
 		return nil, fmt.Errorf("cannot create %s: %w", dir, err)
 	}
 	starts, err := List(fs, dir, size)
@@ -202,37 +202,37 @@ func (r *Row) push(f *File) {
 	r.files.Store(&files)
 }
 
-// DropFrom removes the files that start at off or behind it, last first, and makes that durable.
+// DropFrom removes the files that start at off or behind it, last first, durably.
 func (r *Row) DropFrom(off int64) error {
-	files := r.Files()
-	n := len(files)
-	for n > 0 && files[n-1].start >= off {
-		n--
-		rest := files[:n:n]
-		r.files.Store(&rest)
-		if err := r.discard(files[n]); err != nil {
+	for files := r.Files(); len(files) > 0 && files[len(files)-1].start >= off; {
+		n := len(files) - 1
+		if err := r.drop(files[n], files[:n:n]); err != nil {
 			return err
 		}
-	}
-	if n == len(files) {
-		return nil
-	}
-	return r.fs.SyncDir(r.dir)
-}
-
-// DropBefore removes the files that end at off or before it, first first; the last file stays. Readers at work
-// finish.
-func (r *Row) DropBefore(off int64) error {
-	files := r.Files()
-	for len(files) > 1 && files[0].End() <= off {
-		rest := files[1:]
-		r.files.Store(&rest)
-		if err := r.discard(files[0]); err != nil {
-			return err
-		}
-		files = rest
+		files = files[:n]
 	}
 	return nil
+}
+
+// DropBefore removes the files that end at off or before it, first first, durably; the last file stays. Readers at
+// work finish.
+func (r *Row) DropBefore(off int64) error {
+	for files := r.Files(); len(files) > 1 && files[0].End() <= off; files = files[1:] {
+		if err := r.drop(files[0], files[1:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drop removes a file and leaves the rest. Each removal is synced by itself: not every file system keeps their order, and
+// a gap would be left. What could not be removed stays in the row.
+func (r *Row) drop(f *File, rest []*File) error {
+	if err := r.fs.Remove(f.name); err != nil {
+		return err
+	}
+	r.files.Store(&rest)
+	return errors.Join(f.release(), r.fs.SyncDir(r.dir))
 }
 
 // Close closes all files; a prepared one that was never used is removed. It is idempotent.
