@@ -2,6 +2,7 @@ package store
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,9 +22,9 @@ const flushEvery = 1 << 16
 func (s *Store) recover(clean bool) error {
 	began := time.Now()
 	from := s.scanStart()
-	limit := int64(math.MaxInt64)
+	limit, safe := int64(math.MaxInt64), int64(math.MaxInt64)
 	if !clean {
-		limit = from
+		limit, safe = from, from // units and records behind it may not be on the disk
 	}
 	lastUnit, unitsEnd, err := s.loadQueues(limit)
 	if err != nil {
@@ -38,27 +39,28 @@ func (s *Store) recover(clean bool) error {
 	}
 
 	var built int
-	touched := make(map[*consumequeue.Queue]bool)
 	end, err := s.log.Scan(from, func(r *message.Record) error {
 		if built++; built%flushEvery == 0 {
-			if err := s.writeBuilt(touched); err != nil {
+			if err := s.writeBuilt(); err != nil {
 				return err
 			}
 		}
-		return s.build(r, touched)
+		return s.build(r)
 	})
 	if err != nil {
 		return err
 	}
 	torn := end.Reason != "nothing written" && end.Reason != "end of the last file"
-	if err := s.writeBuilt(touched); err != nil {
+	if err := s.writeBuilt(); err != nil {
 		return err
 	}
-	if err := s.log.Cut(from, end.Physical); err != nil {
+	if err := s.log.Cut(min(safe, end.Physical), end.Physical); err != nil {
 		return err
 	}
-	if err := s.trimQueues(unitsEnd > end.Physical, end.Physical); err != nil {
-		return err
+	if unitsEnd > end.Physical {
+		if err := s.cutQueues(end.Physical); err != nil {
+			return err
+		}
 	}
 	s.last.Store(end.Last)
 	s.lastMs.Store(end.LastMs)
@@ -94,11 +96,15 @@ func (s *Store) scanStart() int64 {
 	return s.log.Min()
 }
 
-// loadQueues finds the queues on the disk. It returns the start of the last record that has a unit, -1 if none has,
-// and the end of that record.
+// loadQueues finds the queues on the disk and takes off what they say about records before the start of the log, so that
+// no gap shows where the rest was dropped with the log. It returns the start of the last record that has a unit, -1 if
+// none has, and the end of that record.
 func (s *Store) loadQueues(limit int64) (last, end int64, err error) {
 	last = -1
 	err = s.queues.Load(limit, func(q *consumequeue.Queue) error {
+		if err := s.queues.Trim(q, s.log.Min()); err != nil {
+			return err
+		}
 		u, ok, err := s.queues.Last(q)
 		if err != nil {
 			return err
@@ -113,7 +119,7 @@ func (s *Store) loadQueues(limit int64) (last, end int64, err error) {
 }
 
 // build adds the unit of a record to its queue. Inner batches belong to queues of another kind.
-func (s *Store) build(r *message.Record, touched map[*consumequeue.Queue]bool) error {
+func (s *Store) build(r *message.Record) error {
 	if !r.HasQueue() || r.SysFlag&message.FlagInnerBatch != 0 {
 		return nil
 	}
@@ -134,7 +140,9 @@ func (s *Store) build(r *message.Record, touched map[*consumequeue.Queue]bool) e
 		s.cfg.Log.Error("record left out of its queue: its offset cannot be right",
 			"topic", q.Topic(), "queue", q.ID(), "offset", r.QueueOffset, "physical", r.Physical)
 	}
-	touched[q] = true
+	if q.MarkDue() {
+		s.dirty = append(s.dirty, q)
+	}
 	return nil
 }
 
@@ -145,32 +153,22 @@ func isName(topic []byte) bool {
 }
 
 // writeBuilt writes the units that were built. On a full disk they stay in memory: the store must start all the same.
-func (s *Store) writeBuilt(touched map[*consumequeue.Queue]bool) error {
-	for q := range touched {
-		if err := s.flushQueue(q); vfs.IsFull(err) {
-			s.need.Store(commitlog.SomeRoom)
-			if q.MarkDue() {
-				s.dirty = append(s.dirty, q)
-			}
-		} else if err != nil {
-			return err
-		}
-		delete(touched, q)
+func (s *Store) writeBuilt() error {
+	err := s.writeDirty()
+	if vfs.IsFull(err) {
+		s.need.Store(commitlog.SomeRoom)
+		return nil
 	}
-	return nil
+	return err
 }
 
-// trimQueues takes off units of records that are gone: behind the end of the log, if there are such, and before its
-// start.
-func (s *Store) trimQueues(behind bool, end int64) error {
-	for _, qs := range s.table {
-		for _, q := range qs {
-			if behind {
-				if err := s.queues.Cut(q, end); err != nil {
-					return err
-				}
-			}
-			if err := s.queues.Trim(q, s.log.Min()); err != nil {
+// cutQueues takes off units of records behind the end of the log.
+func (s *Store) cutQueues(end int64) error {
+	topics := s.Topics()
+	slices.Sort(topics)
+	for _, topic := range topics {
+		for _, q := range s.Queues(topic) {
+			if err := s.queues.Cut(q, end); err != nil {
 				return err
 			}
 		}

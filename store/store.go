@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -63,7 +64,7 @@ func Open(cfg Config) (s *Store, err error) {
 		queuesDue: make(chan struct{}, 1),
 		fileDue:   make(chan struct{}, 1),
 	}
-	if err := cfg.FS.MkdirAll(cfg.Dir, 0o755); err != nil {
+	if err := vfs.MakeDir(cfg.FS, cfg.Dir); err != nil {
 		return nil, fmt.Errorf("cannot create store: %w", err)
 	}
 	if s.lock, err = cfg.FS.Lock(s.path("lock")); err != nil {
@@ -193,7 +194,7 @@ func (s *Store) Topics() []string {
 }
 
 // DeleteTopic removes the queues of a topic, in memory and on the disk. The log keeps the records. The topic may be
-// used again; its offsets start at 0. It waits for the disk.
+// used again; its offsets start at 0. It waits for the disk. An error of the disk fences the store.
 func (s *Store) DeleteTopic(topic string) error {
 	s.tableMu.Lock()
 	qs := s.table[topic]
@@ -204,7 +205,8 @@ func (s *Store) DeleteTopic(topic string) error {
 	for _, q := range qs {
 		delete(s.warm, q)
 		if err := s.queues.Delete(q); err != nil {
-			return fmt.Errorf("cannot delete queue %s/%d: %w", topic, q.ID(), err)
+			// Files that stay would mix with those of a queue that gets the name again.
+			return s.queuesFailed(fmt.Errorf("cannot delete queue %s/%d: %w", topic, q.ID(), err))
 		}
 	}
 	return nil
@@ -219,7 +221,9 @@ func (s *Store) DropBefore(physical int64) error {
 	if err := s.log.DropBefore(physical); err != nil || s.log.Min() == before {
 		return err
 	}
-	for _, topic := range s.Topics() {
+	topics := s.Topics()
+	slices.Sort(topics)
+	for _, topic := range topics {
 		for _, q := range s.Queues(topic) {
 			if err := s.queues.Trim(q, s.log.Min()); err != nil {
 				return fmt.Errorf("cannot trim queue %s/%d: %w", topic, q.ID(), err)

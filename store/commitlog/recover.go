@@ -78,13 +78,26 @@ func (l *Log) Starts() []int64 {
 }
 
 // Cut ends the log at end, durably: what lies behind it is zero, and later files are gone, so that it never comes
-// back. What lies in [from, end) was found in the page cache, perhaps only there, and is synced too. From then on the
-// log can be appended to.
+// back. What lies in [from, end) was found in the page cache, perhaps only there: it is written again and synced. A sync
+// alone would not do: after one that failed, pages are taken for clean though the disk does not have them. From then
+// on the log can be appended to.
 func (l *Log) Cut(from, end int64) error {
 	if err := l.row.DropFrom(end); err != nil {
 		return err
 	}
+	buf := make([]byte, min(scanBytes, max(end-from, 0)))
 	for _, f := range l.row.Files() {
+		for at := max(from, f.Start()); at < min(end, f.End()); {
+			b := buf[:min(int64(len(buf)), min(end, f.End())-at)]
+			err := l.ReadAt(b, at)
+			if err == nil {
+				err = f.WriteAt(b, at)
+			}
+			if err != nil {
+				return err
+			}
+			at += int64(len(b))
+		}
 		if end < f.End() {
 			if err := f.Zero(end, f.End()); err != nil {
 				return err

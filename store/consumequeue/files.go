@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -24,6 +26,7 @@ type files struct {
 	open     map[fileKey]*openFile
 	newest   openFile         // ring: newest.older is the one used last, newest.newer the one to close
 	unsynced map[fileKey]bool // written since the last sync; true: created since then
+	order    []fileKey        // all of unsynced as they came, and some that are there no more
 }
 
 type fileKey struct {
@@ -80,7 +83,7 @@ func (f *files) get(key fileKey, create bool) (*openFile, error) {
 		size, err := file.Size()
 		if err == nil && size != f.size {
 			err = file.Truncate(f.size)
-			f.unsynced[key] = true
+			f.mark(key, true)
 		}
 		if err != nil {
 			_ = file.Close()
@@ -104,7 +107,7 @@ func (f *files) put(o *openFile, wrote bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if wrote && !o.key.q.dead.Load() {
-		f.unsynced[o.key] = f.unsynced[o.key]
+		f.mark(o.key, false)
 	}
 	o.users--
 	if o.gone && o.users == 0 {
@@ -135,28 +138,49 @@ func (f *files) forget(key fileKey) error {
 	return nil
 }
 
-// sync brings all files that were written onto the disk, and the names of new ones. What fails is tried again at the
-// next sync.
-func (f *files) sync() error {
+// mark says that a file must be synced. f.mu is held.
+func (f *files) mark(key fileKey, created bool) {
+	before, ok := f.unsynced[key]
+	if !ok {
+		f.order = append(f.order, key)
+	}
+	f.unsynced[key] = before || created
+}
+
+// sync brings all files that were written onto the disk, and the names of new ones. After an error all of it is tried
+// again at the next sync.
+func (f *files) sync() (err error) {
 	f.mu.Lock()
-	todo := f.unsynced
-	f.unsynced = make(map[fileKey]bool)
+	todo, order := f.unsynced, f.order
+	f.unsynced, f.order = make(map[fileKey]bool), nil
 	f.mu.Unlock()
-	dirs := make(map[string]bool)
-	for key, created := range todo {
-		if err := f.syncOne(key, created, dirs); err != nil {
-			f.mu.Lock()
-			for key, created := range todo {
-				f.unsynced[key] = f.unsynced[key] || created
+	defer func() {
+		if err == nil {
+			return
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, key := range order {
+			if created, ok := todo[key]; ok {
+				f.mark(key, created)
 			}
-			f.mu.Unlock()
-			return err
+		}
+	}()
+	dirs := make(map[string]bool)
+	for _, key := range order {
+		if created, ok := todo[key]; ok {
+			if err := f.syncOne(key, created, dirs); err != nil {
+				return err
+			}
 		}
 	}
-	for dir := range dirs {
+	for _, dir := range slices.Sorted(maps.Keys(dirs)) {
 		if err := f.fs.SyncDir(dir); err != nil {
 			return err
 		}
+	}
+	for _, key := range order {
+		key.q.named = true
 	}
 	return nil
 }
@@ -176,7 +200,7 @@ func (f *files) syncOne(key fileKey, created bool, dirs map[string]bool) error {
 	if err != nil {
 		return fmt.Errorf("cannot sync consume queue %s/%d: %w", key.q.topic, key.q.id, err)
 	}
-	if created {
+	if created || !key.q.named {
 		dir := f.queueDir(key.q)
 		if err := f.fs.SyncDir(dir); err != nil {
 			return err

@@ -50,11 +50,17 @@ func (s *Set) Load(limit int64, fn func(q *Queue) error) error {
 
 // load finds the ends of one queue by bisection: units are written in order, so the good ones are in front.
 func (s *Set) load(q *Queue, limit int64) error {
+	clean := limit == math.MaxInt64
 	starts, err := segment.List(s.files.fs, s.files.queueDir(q), s.files.size)
+	if err != nil && !clean {
+		if err = s.mend(q); err == nil {
+			starts, err = segment.List(s.files.fs, s.files.queueDir(q), s.files.size)
+		}
+	}
 	if err != nil || len(starts) == 0 {
 		return err
 	}
-	q.base = starts[0]
+	q.base, q.named = starts[0], clean
 	// Everything is readable until the end is known.
 	lo, hi := starts[0]/UnitSize, (starts[len(starts)-1]+s.files.size)/UnitSize
 	q.reset(lo, hi)
@@ -66,7 +72,38 @@ func (s *Set) load(q *Queue, limit int64) error {
 	if err != nil {
 		return err
 	}
-	return s.cut(q, lo, end, hi, limit != math.MaxInt64)
+	return s.cut(q, lo, end, hi, !clean)
+}
+
+// mend removes the files of a queue from the first one on that a crash left empty or that does not follow the one
+// before: not every file system keeps the order of what was not synced, and what was not synced is built again.
+func (s *Set) mend(q *Queue) error {
+	entries, err := s.files.fs.ReadDir(s.files.queueDir(q))
+	if err != nil {
+		return err
+	}
+	var bad []int64
+	next := int64(-1)
+	for _, e := range entries {
+		start, ok := segment.ParseName(e.Name())
+		if !ok || e.IsDir() {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if len(bad) > 0 || info.Size() == 0 || next >= 0 && start != next {
+			bad = append(bad, start)
+		}
+		next = start + s.files.size
+	}
+	for i := len(bad) - 1; i >= 0; i-- {
+		if err := s.removeFile(q, bad[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Cut takes the units off the end of a queue whose records start at limit or behind it.
@@ -140,10 +177,7 @@ func (s *Set) Trim(q *Queue, physical int64) error {
 	q.min.Store(first)
 	size := s.files.size
 	for q.base >= 0 && q.base+size <= min(first, q.end()-1)*UnitSize {
-		if err := s.files.forget(fileKey{q, q.base}); err != nil {
-			return err
-		}
-		if err := s.files.fs.Remove(filepath.Join(s.files.queueDir(q), segment.Name(q.base))); err != nil {
+		if err := s.removeFile(q, q.base); err != nil {
 			return err
 		}
 		q.base += size
@@ -192,7 +226,8 @@ func (s *Set) Last(q *Queue) (u Unit, ok bool, err error) {
 // maxOffset is more than any queue has messages; larger numbers come from damaged records.
 const maxOffset = 1 << 50
 
-// Build adds a unit at its own offset while a log is read again: one that is there already is passed over. The first
+// Build adds a unit at its own offset while a log is read again: one that is there already is passed over, and one that
+// begins the numbers anew takes the place of what was there. The first
 // of an empty queue may have any offset. Units that are missing in front of another become fillers; if more than a file
 // of them were missing, which no sound log can explain, or if the offset cannot be one, the unit is left out and false
 // returned.
@@ -202,7 +237,7 @@ func (s *Set) Build(q *Queue, offset int64, u Unit) (bool, error) {
 	case offset < 0 || offset > maxOffset:
 		return false, nil
 	case offset < end:
-		return true, nil
+		return true, s.restart(q, offset, u)
 	case q.Min() == end && offset > end:
 		if q.base >= 0 {
 			if err := s.remove(q, 0); err != nil {
@@ -218,4 +253,27 @@ func (s *Set) Build(q *Queue, offset int64, u Unit) (bool, error) {
 	}
 	q.Put(u)
 	return true, nil
+}
+
+// restart adds a unit whose offset was given before. If its record lies behind all that the queue has, the topic was
+// deleted in between, and the old units from there on were built again from the log. Else the unit is there.
+func (s *Set) restart(q *Queue, offset int64, u Unit) error {
+	if last, ok, err := s.Last(q); err != nil || ok && last.Physical >= u.Physical {
+		return err
+	}
+	if err := s.Flush(q); err != nil {
+		return err
+	}
+	if offset > q.Min() {
+		if err := s.cut(q, q.Min(), offset, q.Max(), true); err != nil {
+			return err
+		}
+	} else {
+		if err := s.remove(q, 0); err != nil {
+			return err
+		}
+		q.reset(offset, offset)
+	}
+	q.Put(u)
+	return nil
 }

@@ -34,6 +34,7 @@ type Queue struct {
 	// Owned by who calls Set.Flush.
 	base  int64 // first byte of the first file; -1 while there is none
 	quiet int   // rounds without a new unit
+	named bool  // its directory was synced: a killed process may have made files and not come to that
 }
 
 // chunk is a piece of the tail, units as they are in the file.

@@ -176,10 +176,7 @@ func (s *Set) remove(q *Queue, from int64) error {
 		return err
 	}
 	for i := len(starts) - 1; i >= 0 && starts[i] >= from; i-- {
-		if err := s.files.forget(fileKey{q, starts[i]}); err != nil {
-			return err
-		}
-		if err := s.files.fs.Remove(filepath.Join(dir, segment.Name(starts[i]))); err != nil {
+		if err := s.removeFile(q, starts[i]); err != nil {
 			return err
 		}
 	}
@@ -191,6 +188,18 @@ func (s *Set) remove(q *Queue, from int64) error {
 		topic := filepath.Dir(dir)
 		err := s.files.fs.SyncDir(topic)
 		_ = s.files.fs.Remove(topic) // fails while it has other queues
+		return err
+	}
+	return nil
+}
+
+// removeFile removes one file of a queue, durably: see segment.Row.
+func (s *Set) removeFile(q *Queue, start int64) error {
+	if err := s.files.forget(fileKey{q, start}); err != nil {
+		return err
+	}
+	dir := s.files.queueDir(q)
+	if err := s.files.fs.Remove(filepath.Join(dir, segment.Name(start))); err != nil {
 		return err
 	}
 	return s.files.fs.SyncDir(dir)
