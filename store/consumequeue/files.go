@@ -22,6 +22,8 @@ type files struct {
 	size   int64  // of a file, bytes
 	budget int
 
+	nameless bool // directories are synced each time: Queue.named is about other files
+
 	mu       sync.Mutex // guards:
 	open     map[fileKey]*openFile
 	newest   openFile         // ring: newest.older is the one used last, newest.newer the one to close
@@ -180,7 +182,7 @@ func (f *files) sync() (err error) {
 		}
 	}
 	for _, key := range order {
-		key.q.named = true
+		key.q.named = key.q.named || !f.nameless
 	}
 	return nil
 }
@@ -200,7 +202,7 @@ func (f *files) syncOne(key fileKey, created bool, dirs map[string]bool) error {
 	if err != nil {
 		return fmt.Errorf("cannot sync consume queue %s/%d: %w", key.q.topic, key.q.id, err)
 	}
-	if created || !key.q.named {
+	if created || !key.q.named || f.nameless {
 		dir := f.queueDir(key.q)
 		if err := f.fs.SyncDir(dir); err != nil {
 			return err
@@ -208,6 +210,87 @@ func (f *files) syncOne(key fileKey, created bool, dirs map[string]bool) error {
 		dirs[filepath.Dir(dir)], dirs[f.dir] = true, true
 	}
 	return nil
+}
+
+// list returns where the files of a queue start, ascending. After a crash it mends them first.
+func (f *files) list(q *Queue, clean bool) ([]int64, error) {
+	starts, err := segment.List(f.fs, f.queueDir(q), f.size)
+	if err != nil && !clean && !errors.Is(err, fs.ErrNotExist) {
+		if err = f.mend(q); err == nil {
+			starts, err = segment.List(f.fs, f.queueDir(q), f.size)
+		}
+	}
+	return starts, err
+}
+
+// mend removes the files of a queue from the first one on that a crash left empty or that does not follow the one
+// before: not every file system keeps the order of what was not synced, and what was not synced is built again.
+func (f *files) mend(q *Queue) error {
+	entries, err := f.fs.ReadDir(f.queueDir(q))
+	if err != nil {
+		return err
+	}
+	var bad []int64
+	next := int64(-1)
+	for _, e := range entries {
+		start, ok := segment.ParseName(e.Name())
+		if !ok || e.IsDir() {
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if len(bad) > 0 || info.Size() == 0 || next >= 0 && start != next {
+			bad = append(bad, start)
+		}
+		next = start + f.size
+	}
+	for i := len(bad) - 1; i >= 0; i-- {
+		if err := f.removeFile(q, bad[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove removes the files of a queue that start at byte from or behind it; with from 0 the directory too.
+func (f *files) remove(q *Queue, from int64) error {
+	dir := f.queueDir(q)
+	starts, err := segment.List(f.fs, dir, f.size)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for i := len(starts) - 1; i >= 0 && starts[i] >= from; i-- {
+		if err := f.removeFile(q, starts[i]); err != nil {
+			return err
+		}
+	}
+	if from > 0 {
+		return nil
+	}
+	if err := f.fs.Remove(dir); err != nil {
+		return err
+	}
+	topic := filepath.Dir(dir)
+	err = f.fs.SyncDir(topic)
+	_ = f.fs.Remove(topic) // fails while it has other queues
+	return err
+}
+
+// removeFile removes one file of a queue, durably: see segment.Row.
+func (f *files) removeFile(q *Queue, start int64) error {
+	if err := f.forget(fileKey{q, start}); err != nil {
+		return err
+	}
+	dir := f.queueDir(q)
+	if err := f.fs.Remove(filepath.Join(dir, segment.Name(start))); err != nil {
+		return err
+	}
+	return f.fs.SyncDir(dir)
 }
 
 func (f *files) close() error {

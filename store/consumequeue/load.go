@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"sort"
 	"strconv"
-
-	"rocketd/segment"
 )
 
 // Load finds all queues on the disk and calls fn for each. Units whose records start at limit or behind it are left
@@ -51,20 +49,21 @@ func (s *Set) Load(limit int64, fn func(q *Queue) error) error {
 // load finds the ends of one queue by bisection: units are written in order, so the good ones are in front.
 func (s *Set) load(q *Queue, limit int64) error {
 	clean := limit == math.MaxInt64
-	starts, err := segment.List(s.files.fs, s.files.queueDir(q), s.files.size)
-	if err != nil && !clean {
-		if err = s.mend(q); err == nil {
-			starts, err = segment.List(s.files.fs, s.files.queueDir(q), s.files.size)
-		}
+	starts, err := s.files.list(q, clean)
+	if err == nil {
+		err = s.loadExt(q, clean)
 	}
-	if err != nil || len(starts) == 0 {
+	if err != nil {
 		return err
+	}
+	if len(starts) == 0 {
+		return s.cutExt(q, 0, 0, true)
 	}
 	q.base, q.named = starts[0], clean
 	// Everything is readable until the end is known.
-	lo, hi := starts[0]/UnitSize, (starts[len(starts)-1]+s.files.size)/UnitSize
+	lo, hi := starts[0]/s.unit, (starts[len(starts)-1]+s.files.size)/s.unit
 	q.reset(lo, hi)
-	bad := func(u Unit) bool { return !u.valid() || (!u.Filler() && u.Physical >= limit) }
+	bad := func(u Unit) bool { return !s.kind.valid(u) || (!u.Filler() && u.Physical >= limit) }
 	end, err := s.searchPage(q, lo, bad)
 	if err == nil && end < 0 {
 		end, err = s.search(q, lo, hi, bad)
@@ -75,40 +74,9 @@ func (s *Set) load(q *Queue, limit int64) error {
 	return s.cut(q, lo, end, hi, !clean)
 }
 
-// mend removes the files of a queue from the first one on that a crash left empty or that does not follow the one
-// before: not every file system keeps the order of what was not synced, and what was not synced is built again.
-func (s *Set) mend(q *Queue) error {
-	entries, err := s.files.fs.ReadDir(s.files.queueDir(q))
-	if err != nil {
-		return err
-	}
-	var bad []int64
-	next := int64(-1)
-	for _, e := range entries {
-		start, ok := segment.ParseName(e.Name())
-		if !ok || e.IsDir() {
-			continue
-		}
-		info, err := e.Info()
-		if err != nil {
-			return err
-		}
-		if len(bad) > 0 || info.Size() == 0 || next >= 0 && start != next {
-			bad = append(bad, start)
-		}
-		next = start + s.files.size
-	}
-	for i := len(bad) - 1; i >= 0; i-- {
-		if err := s.removeFile(q, bad[i]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // Cut takes the units off the end of a queue whose records start at limit or behind it.
 func (s *Set) Cut(q *Queue, limit int64) error {
-	lo, hi := q.base/UnitSize, q.Max()
+	lo, hi := q.base/s.unit, q.endUnit()
 	if q.base < 0 || lo >= hi {
 		return nil
 	}
@@ -130,19 +98,38 @@ func (s *Set) cut(q *Queue, lo, end, hi int64, all bool) error {
 		}
 	}
 	size := s.files.size
-	keep := max(roundUp(end*UnitSize, size), q.base+size) // first byte of the first file without good units
-	if keep < roundUp(hi*UnitSize, size) {
+	keep := max(roundUp(end*s.unit, size), q.base+size) // first byte of the first file without good units
+	if keep < roundUp(hi*s.unit, size) {
 		if err := s.remove(q, keep); err != nil {
 			return err
 		}
 	}
-	if tail := end * UnitSize; tail < keep {
+	if tail := end * s.unit; tail < keep {
 		if err := s.zero(q, tail-tail%size, tail, all); err != nil {
 			return err
 		}
 	}
 	q.reset(lo, end)
-	return nil
+	if err := s.cutExt(q, lo, end, all); err != nil {
+		return err
+	}
+	return s.settle(q, lo, end)
+}
+
+// settle finds the offsets of a Batch queue whose units are [first, end).
+func (s *Set) settle(q *Queue, first, end int64) error {
+	if s.kind != Batch {
+		return nil
+	}
+	var lo, hi Unit
+	var err error
+	if first < end {
+		if lo, err = s.Unit(q, first); err == nil {
+			hi, err = s.Unit(q, end-1)
+		}
+	}
+	q.setOffsets(lo.Base, hi.Base+int64(hi.Count))
+	return err
 }
 
 func roundUp(n, size int64) int64 { return (n + size - 1) / size * size }
@@ -154,9 +141,9 @@ func (s *Set) zero(q *Queue, start, at int64, all bool) error {
 	if err != nil {
 		return err
 	}
-	var b [UnitSize]byte
-	_, err = o.file.ReadAt(b[:], at-start)
-	all = all || b != [UnitSize]byte{}
+	var b [BatchUnitSize]byte
+	_, err = o.file.ReadAt(b[:s.unit], at-start)
+	all = all || b != [BatchUnitSize]byte{}
 	if err == nil && all {
 		err = o.file.Zero(at-start, start+s.files.size-at)
 	}
@@ -166,7 +153,7 @@ func (s *Set) zero(q *Queue, start, at int64, all bool) error {
 // Trim moves Min behind the units whose records start before physical, and behind fillers, and removes files that
 // hold nothing else; the last file stays.
 func (s *Set) Trim(q *Queue, physical int64) error {
-	lo, hi := q.Min(), q.Max()
+	lo, hi := q.Units()
 	if lo == hi {
 		return nil
 	}
@@ -174,32 +161,53 @@ func (s *Set) Trim(q *Queue, physical int64) error {
 	if err != nil {
 		return err
 	}
-	q.min.Store(first)
+	if err := s.setFirst(q, first); err != nil {
+		return err
+	}
 	size := s.files.size
-	for q.base >= 0 && q.base+size <= min(first, q.end()-1)*UnitSize {
-		if err := s.removeFile(q, q.base); err != nil {
+	for q.base >= 0 && q.base+size <= min(first, q.end()-1)*s.unit {
+		if err := s.files.removeFile(q, q.base); err != nil {
 			return err
 		}
 		q.base += size
 	}
+	return s.trimExt(q, first)
+}
+
+// setFirst makes a unit the first one whose record is there.
+func (s *Set) setFirst(q *Queue, first int64) error {
+	min := first
+	if s.kind == Batch {
+		min = q.Max()
+		if first < q.endUnit() {
+			u, err := s.Unit(q, first)
+			if err != nil {
+				return err
+			}
+			min = u.Base
+		}
+		q.units.first.Store(first)
+	}
+	q.min.Store(min)
 	return nil
 }
 
 // searchPage is search over the first page from lo on, which is all that most queues have; -1 if ok is false there.
 func (s *Set) searchPage(q *Queue, lo int64, ok func(u Unit) bool) (int64, error) {
-	var page [4096 / UnitSize * UnitSize]byte
+	var page [4096]byte
 	n, err := s.Read(q, lo, page[:])
 	if err != nil {
 		return 0, err
 	}
-	n /= UnitSize
-	if i := sort.Search(n, func(i int) bool { return ok(ParseUnit(page[i*UnitSize:])) }); i < n {
+	unit := int(s.unit)
+	n /= unit
+	if i := sort.Search(n, func(i int) bool { return ok(s.kind.parse(page[i*unit:])) }); i < n {
 		return lo + int64(i), nil
 	}
 	return -1, nil
 }
 
-// search returns the first offset in [lo, hi) for which ok is true, or hi. ok must be false up to it and true from
+// search returns the first number in [lo, hi) for which ok is true, or hi. ok must be false up to it and true from
 // there on.
 func (s *Set) search(q *Queue, lo, hi int64, ok func(u Unit) bool) (int64, error) {
 	var failed error
@@ -216,10 +224,11 @@ func (s *Set) search(q *Queue, lo, hi int64, ok func(u Unit) bool) (int64, error
 
 // Last returns the last message's unit; ok is false if the queue has none.
 func (s *Set) Last(q *Queue) (u Unit, ok bool, err error) {
-	if q.Min() >= q.Max() {
+	first, end := q.Units()
+	if first >= end {
 		return u, false, nil
 	}
-	u, err = s.Unit(q, q.Max()-1)
+	u, err = s.Unit(q, end-1)
 	return u, err == nil && !u.Filler(), err
 }
 
@@ -227,10 +236,9 @@ func (s *Set) Last(q *Queue) (u Unit, ok bool, err error) {
 const maxOffset = 1 << 50
 
 // Build adds a unit at its own offset while a log is read again: one that is there already is passed over, and one that
-// begins the numbers anew takes the place of what was there. The first
-// of an empty queue may have any offset. Units that are missing in front of another become fillers; if more than a file
-// of them were missing, which no sound log can explain, or if the offset cannot be one, the unit is left out and false
-// returned.
+// begins the numbers anew takes the place of what was there. The first of an empty queue may have any offset. In a Simple
+// queue, units that are missing in front of another become fillers; if more than a file of them were missing, which no
+// sound log can explain, or if the offset cannot be one, the unit is left out and false returned.
 func (s *Set) Build(q *Queue, offset int64, u Unit) (bool, error) {
 	end := q.Max()
 	switch {
@@ -238,6 +246,7 @@ func (s *Set) Build(q *Queue, offset int64, u Unit) (bool, error) {
 		return false, nil
 	case offset < end:
 		return true, s.restart(q, offset, u)
+	case s.kind == Batch:
 	case q.Min() == end && offset > end:
 		if q.base >= 0 {
 			if err := s.remove(q, 0); err != nil {
@@ -248,9 +257,10 @@ func (s *Set) Build(q *Queue, offset int64, u Unit) (bool, error) {
 	case offset-end > s.files.size/UnitSize:
 		return false, nil
 	}
-	for q.Max() < offset {
+	for s.kind == Simple && q.Max() < offset {
 		q.Put(Unit{Size: fillerSize})
 	}
+	u.Base = offset
 	q.Put(u)
 	return true, nil
 }
@@ -265,15 +275,25 @@ func (s *Set) restart(q *Queue, offset int64, u Unit) error {
 		return err
 	}
 	if offset > q.Min() {
-		if err := s.cut(q, q.Min(), offset, q.Max(), true); err != nil {
+		_, number, err := s.Find(q, offset)
+		if err == nil {
+			err = s.cut(q, q.firstUnit(), number, q.endUnit(), true)
+		}
+		if err != nil {
 			return err
 		}
 	} else {
 		if err := s.remove(q, 0); err != nil {
 			return err
 		}
-		q.reset(offset, offset)
+		if s.kind == Batch {
+			q.reset(0, 0)
+			q.setOffsets(offset, offset)
+		} else {
+			q.reset(offset, offset)
+		}
 	}
+	u.Base = offset
 	q.Put(u)
 	return nil
 }

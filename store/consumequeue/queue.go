@@ -20,16 +20,19 @@ const (
 type Queue struct {
 	topic string
 	id    int32
+	kind  Kind
 	dead  atomic.Bool // deleted: nothing is written any more
 	due   atomic.Bool // stands in the store's list of queues to write
 	min   atomic.Int64
 	max   atomic.Int64
 	next  int64 // the offset that is given out next; owned by the appender
+	units *span // of a Batch queue; else units are numbered by offsets
+	ext   atomic.Pointer[ext]
 
 	mu      sync.Mutex // guards the tail:
 	head    *chunk     // oldest
 	tail    *chunk     // newest
-	written int64      // units below it are in files
+	written int64      // numbers of units below it are in files
 
 	// Owned by who calls Set.Flush.
 	base  int64 // first byte of the first file; -1 while there is none
@@ -37,49 +40,79 @@ type Queue struct {
 	named bool  // its directory was synced: a killed process may have made files and not come to that
 }
 
+// span is the numbers of the units of a Batch queue: the first whose record is still there, and the end.
+type span struct{ first, end atomic.Int64 }
+
 // chunk is a piece of the tail, units as they are in the file.
 type chunk struct {
-	first int64 // offset of the first unit
+	first int64 // number of the first unit
 	used  int   // bytes
+	unit  int   // bytes of a unit
 	buf   []byte
 	next  *chunk
 }
 
-func (c *chunk) end() int64 { return c.first + int64(c.used/UnitSize) }
+func (c *chunk) end() int64 { return c.first + int64(c.used/c.unit) }
 
 // Topic and ID name the queue.
 func (q *Queue) Topic() string { return q.topic }
 func (q *Queue) ID() int32     { return q.id }
 
+// Kind is the form of the queue.
+func (q *Queue) Kind() Kind { return q.kind }
+
 // Min is the offset of the first message that is still there, Max the one behind the last.
 func (q *Queue) Min() int64 { return q.min.Load() }
 func (q *Queue) Max() int64 { return q.max.Load() }
 
+// Units returns the numbers of the first unit whose record is still there and of the one behind the last. In a Simple
+// queue they are Min and Max.
+func (q *Queue) Units() (first, end int64) {
+	if q.units == nil {
+		return q.min.Load(), q.max.Load()
+	}
+	return q.units.first.Load(), q.units.end.Load()
+}
+
+func (q *Queue) firstUnit() int64 { first, _ := q.Units(); return first }
+func (q *Queue) endUnit() int64   { _, end := q.Units(); return end }
+
 // Next gives out an offset. Only the appender calls it; it gives the message to Put, or takes the offset back with
 // Rewind.
-func (q *Queue) Next() int64 {
-	n := q.next
-	q.next++
-	return n
+func (q *Queue) Next() int64 { return q.Take(1) }
+
+// Take gives out n offsets, those of the messages of one record, and returns the first.
+func (q *Queue) Take(n int64) int64 {
+	first := q.next
+	q.next += n
+	return first
 }
 
 // Rewind takes back all offsets that were given out and not Put.
 func (q *Queue) Rewind() { q.next = q.max.Load() }
 
-// Put adds the unit of the next message, which readers see from then on. It returns how many units wait to be
-// written, that one included. Only the appender calls it.
+// Put adds the unit of the next message, or of those of the next record, which readers see from then on. It returns how
+// many units wait to be written, that one included. Only the appender calls it.
 func (q *Queue) Put(u Unit) (pending int64) {
 	q.mu.Lock()
-	at := q.max.Load()
+	at := q.endUnit()
 	c := q.tail
 	if c == nil || c.used == len(c.buf) {
 		c = q.grow(at)
 	}
-	u.put(c.buf[c.used:])
-	c.used += UnitSize
-	q.max.Store(at + 1)
-	if q.next <= at {
-		q.next = at + 1
+	q.kind.put(c.buf[c.used:], u)
+	c.used += c.unit
+	end := at + 1
+	if q.units != nil {
+		if at == q.units.first.Load() {
+			q.min.Store(u.Base)
+		}
+		q.units.end.Store(end)
+		end = u.Base + int64(u.Count)
+	}
+	q.max.Store(end)
+	if q.next < end {
+		q.next = end
 	}
 	pending = at + 1 - q.written
 	q.mu.Unlock()
@@ -91,13 +124,13 @@ func (q *Queue) Put(u Unit) (pending int64) {
 func (q *Queue) MarkDue() bool { return !q.due.Load() && !q.due.Swap(true) }
 func (q *Queue) ClearDue()     { q.due.Store(false) }
 
-// grow adds a chunk for the unit at offset at: the oldest one again if all in it is written and enough stays.
+// grow adds a chunk for the unit of number at: the oldest one again if all in it is written and enough stays.
 func (q *Queue) grow(at int64) *chunk {
 	var c *chunk
-	size := firstChunk
+	size, unit := firstChunk, q.kind.unit()
 	if q.tail != nil {
 		size = secondChunk
-		if len(q.tail.buf) > firstChunk*UnitSize {
+		if len(q.tail.buf) > firstChunk*unit {
 			size = fullChunk
 		}
 	}
@@ -105,8 +138,8 @@ func (q *Queue) grow(at int64) *chunk {
 		c = q.head
 		q.head = c.next
 	}
-	if c == nil || len(c.buf) < size*UnitSize {
-		c = &chunk{buf: make([]byte, size*UnitSize)}
+	if c == nil || len(c.buf) < size*unit {
+		c = &chunk{unit: unit, buf: make([]byte, size*unit)}
 	}
 	c.first, c.used, c.next = at, 0, nil
 	if q.tail == nil {
@@ -118,7 +151,7 @@ func (q *Queue) grow(at int64) *chunk {
 	return c
 }
 
-// copyTail copies units from offset from on into dst as far as they are in memory in one piece, and returns the
+// copyTail copies units from number from on into dst as far as they are in memory in one piece, and returns the
 // bytes; 0 means that they are in a file, or not there.
 func (q *Queue) copyTail(from int64, dst []byte) int {
 	q.mu.Lock()
@@ -131,35 +164,47 @@ func (q *Queue) copyTail(from int64, dst []byte) int {
 		if from >= c.end() {
 			continue
 		}
-		k := copy(dst[n:], c.buf[(from-c.first)*UnitSize:c.used])
+		k := copy(dst[n:], c.buf[(from-c.first)*int64(c.unit):c.used])
 		n += k
-		from += int64(k / UnitSize)
+		from += int64(k / c.unit)
 	}
 	return n
 }
 
-// end is the offset behind the last unit that is in a file.
+// end is the number behind the last unit that is in a file.
 func (q *Queue) end() int64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.written
 }
 
-// tailFirst is the first offset in memory, or max.
+// tailFirst is the number of the first unit in memory, or that behind the last.
 func (q *Queue) tailFirst() int64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.head == nil {
-		return q.max.Load()
+		return q.endUnit()
 	}
 	return q.head.first
 }
 
-// reset makes the queue one that holds the units [min, max), all in files. next follows.
-func (q *Queue) reset(min, max int64) {
+// reset makes the queue one that holds the units [first, end), all in files. next follows. Of a Batch queue setOffsets
+// then says which offsets they have.
+func (q *Queue) reset(first, end int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.head, q.tail, q.written = nil, nil, max
+	q.head, q.tail, q.written = nil, nil, end
+	if q.units != nil {
+		q.units.first.Store(first)
+		q.units.end.Store(end)
+		return
+	}
+	q.min.Store(first)
+	q.max.Store(end)
+	q.next = end
+}
+
+func (q *Queue) setOffsets(min, max int64) {
 	q.min.Store(min)
 	q.max.Store(max)
 	q.next = max
@@ -169,7 +214,7 @@ func (q *Queue) reset(min, max int64) {
 func (q *Queue) release() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.written < q.max.Load() {
+	if q.written < q.endUnit() {
 		return false
 	}
 	q.head, q.tail = nil, nil

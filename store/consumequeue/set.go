@@ -4,11 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"sync"
 
 	"rocketd/internal/vfs"
-	"rocketd/segment"
 )
 
 // Set is all queues of a store: one directory, one limit of open files. It holds no list of its queues; the store
@@ -16,37 +14,53 @@ import (
 //
 // Reading may be done by any goroutine. Flush, Sync, Cut, Trim and Delete are called by one at a time.
 type Set struct {
+	kind    Kind
+	unit    int64 // bytes of a unit
 	files   files
+	ext     *files         // nil: not used
 	scratch [64 << 10]byte // of Flush
 	syncing sync.Mutex
 }
 
-// NewSet returns the set of queues below dir. fileSize is in bytes, a multiple of UnitSize; budget is how many files
-// may be open at the same time.
+// NewSet returns the set of Simple queues below dir. fileSize is in bytes, a multiple of UnitSize; budget is how many
+// files may be open at the same time.
 func NewSet(f vfs.FS, dir string, fileSize int64, budget int) *Set {
-	s := &Set{files: files{fs: f, dir: dir, size: fileSize, budget: max(budget, 1)}}
+	return newSet(Simple, f, dir, fileSize, budget)
+}
+
+// NewBatchSet returns the set of Batch queues below dir; fileSize is a multiple of BatchUnitSize.
+func NewBatchSet(f vfs.FS, dir string, fileSize int64, budget int) *Set {
+	return newSet(Batch, f, dir, fileSize, budget)
+}
+
+func newSet(kind Kind, f vfs.FS, dir string, fileSize int64, budget int) *Set {
+	s := &Set{kind: kind, unit: int64(kind.unit()), files: files{fs: f, dir: dir, size: fileSize, budget: max(budget, 1)}}
 	s.files.init()
 	return s
 }
 
 // New returns a queue without messages. It touches no disk.
 func (s *Set) New(topic string, id int32) *Queue {
-	return &Queue{topic: topic, id: id, base: -1}
+	q := &Queue{topic: topic, id: id, kind: s.kind, base: -1}
+	if s.kind == Batch {
+		q.units = new(span)
+	}
+	return q
 }
 
-// Read copies units from offset from on into dst, at most up to Max, and returns how many bytes it copied: whole
-// units, at least one if from is in [Min, Max), and not always as many as there are. After a read error, or if a
+// Read copies units from number from on into dst, at most up to the end, and returns how many bytes it copied: whole
+// units, at least one if from is one of q.Units, and not always as many as there are. After a read error, or if a
 // file is gone, it returns 0 and the error.
 func (s *Set) Read(q *Queue, from int64, dst []byte) (int, error) {
-	dst = dst[:len(dst)/UnitSize*UnitSize]
-	if from < 0 || from >= q.Max() || len(dst) == 0 {
+	dst = dst[:int64(len(dst))/s.unit*s.unit]
+	if from < 0 || from >= q.endUnit() || len(dst) == 0 {
 		return 0, nil
 	}
 	if n := q.copyTail(from, dst); n > 0 {
 		return n, nil
 	}
-	n := min(int64(len(dst)), (q.tailFirst()-from)*UnitSize)
-	return s.readFile(q, from*UnitSize, dst[:max(n, 0)])
+	n := min(int64(len(dst)), (q.tailFirst()-from)*s.unit)
+	return s.readFile(q, from*s.unit, dst[:max(n, 0)])
 }
 
 // readFile reads from one file.
@@ -63,40 +77,59 @@ func (s *Set) readFile(q *Queue, at int64, dst []byte) (int, error) {
 		err = e
 	}
 	if err != nil {
-		return 0, fmt.Errorf("cannot read consume queue %s/%d at %d: %w", q.topic, q.id, at/UnitSize, err)
+		return 0, fmt.Errorf("cannot read consume queue %s/%d at %d: %w", q.topic, q.id, at/s.unit, err)
 	}
 	return len(dst), nil
 }
 
-// Unit returns the unit of one message.
-func (s *Set) Unit(q *Queue, offset int64) (Unit, error) {
-	var b [UnitSize]byte
-	n, err := s.Read(q, offset, b[:])
+// Unit returns one unit by its number, which in a Simple queue is the offset of its message.
+func (s *Set) Unit(q *Queue, number int64) (Unit, error) {
+	var b [BatchUnitSize]byte
+	n, err := s.Read(q, number, b[:s.unit])
 	if err == nil && n == 0 {
-		err = fmt.Errorf("consume queue %s/%d has no offset %d: %w", q.topic, q.id, offset, fs.ErrNotExist)
+		err = fmt.Errorf("consume queue %s/%d has no unit %d: %w", q.topic, q.id, number, fs.ErrNotExist)
 	}
 	if err != nil {
 		return Unit{}, err
 	}
-	return ParseUnit(b[:]), nil
+	return s.kind.parse(b[:]), nil
+}
+
+// Find returns the unit of the message at offset, and its number. fs.ErrNotExist says that there is none.
+func (s *Set) Find(q *Queue, offset int64) (Unit, int64, error) {
+	number := offset
+	if s.kind == Batch {
+		first, end := q.Units()
+		var err error
+		number, err = s.search(q, first, end, func(u Unit) bool { return u.Base+int64(u.Count) > offset })
+		if err != nil {
+			return Unit{}, 0, err
+		}
+	}
+	u, err := s.Unit(q, number)
+	return u, number, err
 }
 
 // Flush writes the units of a queue that wait in memory to its files. They are on the disk after Sync.
 func (s *Set) Flush(q *Queue) error {
 	q.quiet = 0
 	for !q.dead.Load() {
-		from := q.end()
-		n := q.copyTail(from, s.scratch[:])
+		from := q.end() // units that come in after flushExt wait for the next round
+		limit := q.endUnit()
+		if err := s.flushExt(q); err != nil {
+			return fmt.Errorf("cannot write consume queue ext %s/%d: %w", q.topic, q.id, err)
+		}
+		n := q.copyTail(from, s.scratch[:min(int64(len(s.scratch))/s.unit, limit-from)*s.unit])
 		if n == 0 {
 			return nil
 		}
-		if err := s.write(q, from*UnitSize, s.scratch[:n]); err != nil {
+		if err := s.write(q, from*s.unit, s.scratch[:n]); err != nil {
 			return fmt.Errorf("cannot write consume queue %s/%d: %w", q.topic, q.id, err)
 		}
 		q.mu.Lock()
-		q.written = from + int64(n/UnitSize)
+		q.written = from + int64(n)/s.unit
 		q.mu.Unlock()
-		if n < len(s.scratch) {
+		if n+BatchUnitSize <= len(s.scratch) {
 			return nil
 		}
 	}
@@ -140,7 +173,7 @@ func (s *Set) fill(q *Queue, start, at int64) error {
 	}
 	b := make([]byte, at-start)
 	for i := 0; i < len(b); i += UnitSize {
-		Unit{Size: fillerSize}.put(b[i:])
+		s.kind.put(b[i:], Unit{Size: fillerSize})
 	}
 	return s.writeFile(q, start, start, b)
 }
@@ -149,6 +182,11 @@ func (s *Set) fill(q *Queue, start, at int64) error {
 func (s *Set) Sync() error {
 	s.syncing.Lock()
 	defer s.syncing.Unlock()
+	if s.ext != nil {
+		if err := s.ext.sync(); err != nil {
+			return err
+		}
+	}
 	return s.files.sync()
 }
 
@@ -162,48 +200,27 @@ func (s *Set) Quiet(q *Queue, rounds int) bool {
 // Delete removes a queue with its files. Who still holds it can Put and Read, but nothing is written.
 func (s *Set) Delete(q *Queue) error {
 	q.dead.Store(true)
+	if s.ext != nil {
+		if err := s.ext.remove(q, 0); err != nil {
+			return err
+		}
+	}
 	return s.remove(q, 0)
 }
 
-// remove removes the files of a queue that start at byte from or behind it, and the directory when it is empty.
+// remove removes the files of a queue that start at byte from or behind it; with from 0 all of it.
 func (s *Set) remove(q *Queue, from int64) error {
-	dir := s.files.queueDir(q)
-	starts, err := segment.List(s.files.fs, dir, s.files.size)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for i := len(starts) - 1; i >= 0 && starts[i] >= from; i-- {
-		if err := s.removeFile(q, starts[i]); err != nil {
-			return err
-		}
-	}
 	if from <= 0 {
 		q.base = -1
-		if err := s.files.fs.Remove(dir); err != nil {
-			return err
-		}
-		topic := filepath.Dir(dir)
-		err := s.files.fs.SyncDir(topic)
-		_ = s.files.fs.Remove(topic) // fails while it has other queues
-		return err
 	}
-	return nil
-}
-
-// removeFile removes one file of a queue, durably: see segment.Row.
-func (s *Set) removeFile(q *Queue, start int64) error {
-	if err := s.files.forget(fileKey{q, start}); err != nil {
-		return err
-	}
-	dir := s.files.queueDir(q)
-	if err := s.files.fs.Remove(filepath.Join(dir, segment.Name(start))); err != nil {
-		return err
-	}
-	return s.files.fs.SyncDir(dir)
+	return s.files.remove(q, from)
 }
 
 // Close closes all files. What was not flushed is lost to this directory and must be built again.
-func (s *Set) Close() error { return s.files.close() }
+func (s *Set) Close() error {
+	err := s.files.close()
+	if s.ext != nil {
+		err = errors.Join(err, s.ext.close())
+	}
+	return err
+}
