@@ -92,7 +92,7 @@ func newBroker(t *testing.T, k kind, name, namesrv string, extra ...string) *ser
 			"waitTimeMillsInSendQueue=5000"}, extra...) // or a busy machine's broker refuses
 		return s
 	}
-	conf := writeConf(t, s.dir, "broker.conf", append([]string{
+	conf := writeConf(t, s.dir, fmt.Sprintf("broker-%d.conf", port), append([]string{
 		"brokerClusterName=DefaultCluster", "brokerName=" + name, "brokerId=0", "brokerIP1=127.0.0.1",
 		"listenPort=" + strconv.Itoa(port), "namesrvAddr=" + namesrv, "storePathRootDir=" + s.dir + "/store",
 		"storePathCommitLog=" + s.dir + "/store/commitlog", "mappedFileSizeCommitLog=134217728", "flushDiskType=ASYNC_FLUSH"}, extra...))
