@@ -4,7 +4,6 @@ package segment
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -92,14 +91,7 @@ func (f *File) readAt(dst []byte, off int64) (err error) {
 		m = f.makeMap()
 	}
 	if m == nil {
-		n, err := f.file.ReadAt(dst, off-f.start)
-		if n == len(dst) {
-			return nil
-		}
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return fmt.Errorf("cannot read %d bytes at %d of %s: %w", len(dst), off-f.start, f.name, err)
+		return f.pread(dst, off)
 	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -176,6 +168,7 @@ func create(fs vfs.FS, dir string, start, size int64) (*File, error) {
 }
 
 func newFile(name string, file vfs.File, start, size int64) *File {
+	vfs.RandomReads(file)
 	f := &File{start: start, size: size, name: name, file: file}
 	f.refs.Store(1)
 	return f

@@ -1,11 +1,11 @@
 package store
 
 import (
-	"fmt"
+	"errors"
+	"math"
 	"sync"
 
-	"rocketd/message"
-	"rocketd/store/commitlog"
+	"rocketd/segment"
 	"rocketd/store/consumequeue"
 )
 
@@ -15,6 +15,13 @@ const (
 	hotBytes, hotCount   = 256 << 10, 32
 	coldBytes, coldCount = 64 << 10, 8
 	scanUnits            = 16000 / consumequeue.UnitSize
+)
+
+// How records are read that are not taken to be in memory.
+const (
+	pieceBytes = 256 << 10 // most that is read at once
+	pieceGap   = 16 << 10  // bytes of others that are read along between two records
+	aheadBytes = 1 << 20   // read ahead of a reader, each time it crosses a multiple of it
 )
 
 // Status says how a Get ended. The names are Java's GetMessageStatus.
@@ -31,6 +38,7 @@ const (
 	OffsetTooSmall             // before the first message
 	NoMatchedLogicQueue        // there is no such queue
 	NoMessageInQueue           // the queue never had a message
+	OnDisk                     // with NoWait: what would come next is not in memory
 )
 
 // Read says what to get.
@@ -39,6 +47,7 @@ type Read struct {
 	Max      int32                // messages, at least 1
 	MaxBytes int                  // of records; 0 means no limit of the reader's
 	Match    func(tag int64) bool // wanted messages; nil means all
+	NoWait   bool                 // for who must not wait for the disk: what is not in memory ends the read
 }
 
 // ReadResult says what was got.
@@ -53,8 +62,9 @@ type ReadResult struct {
 }
 
 // Get appends records of a queue to dst, whole and as they are in the log, and says how it went. The first record may
-// be larger than MaxBytes; a queue of nil is NoMatchedLogicQueue. It may be called from any goroutine; where
-// records are no longer in memory, it waits for the disk. Source: Java DefaultMessageStore.getMessage.
+// be larger than MaxBytes; a queue of nil is NoMatchedLogicQueue. Records that are damaged are passed over and noted
+// (Damage). It may be called from any goroutine; where records are no longer in memory, it waits for the disk, in a
+// system call, or with NoWait returns what it has, or OnDisk. Source: Java DefaultMessageStore.getMessage.
 func (s *Store) Get(q *consumequeue.Queue, r Read, dst []byte) ([]byte, ReadResult) {
 	res := ReadResult{Next: r.From}
 	if q == nil {
@@ -73,9 +83,13 @@ func (s *Store) Get(q *consumequeue.Queue, r Read, dst []byte) ([]byte, ReadResu
 		res.Status, res.Next = OffsetOverflowBadly, res.Max
 	default:
 		g := gets.Get().(*get)
-		g.store, g.r, g.res, g.dst, g.runAt, g.runMsgs, g.removed = s, r, res, dst, -1, 0, false
-		g.min, g.end, g.visible = s.log.Min(), s.log.Max(), s.Visible()
-		g.queue(q)
+		g.store, g.r = s, r
+		g.min, g.end, g.visible, g.hot = s.log.Min(), s.log.Max(), s.Visible(), s.hot()
+		if g.start(res, dst); !g.queue(q) { // not to be read through the map: one by one then
+			g.hot = math.MaxInt64
+			g.start(res, dst)
+			g.queue(q)
+		}
 		dst, res = g.dst, g.res
 		g.store, g.r, g.dst = nil, Read{}, nil
 		gets.Put(g)
@@ -83,7 +97,11 @@ func (s *Store) Get(q *consumequeue.Queue, r Read, dst []byte) ([]byte, ReadResu
 	return dst, res
 }
 
-// get is one Get at work. Records that lie one behind the other are copied as one run.
+// hot is the position from which on records are taken to be in memory: this process wrote them, and not long ago. They
+// are read through the map; what was written earlier is read with pread, and checked.
+func (s *Store) hot() int64 { return max(s.opened, s.log.Max()-s.cfg.HotBytes/4) }
+
+// get is one Get at work. Records in memory that lie one behind the other are copied as one run.
 type get struct {
 	store   *Store
 	r       Read
@@ -95,41 +113,65 @@ type get struct {
 	min     int64 // of the log
 	end     int64
 	visible int64
-	removed bool // met a record that is gone
+	hot     int64
+	removed bool   // met a record that is gone
+	waits   bool   // met one that is not in memory
+	failed  bool   // met one that cannot be read through the map
+	piece   []byte // of the log, read with pread
+	pieceAt int64
 	units   [64 * consumequeue.UnitSize]byte
 }
 
 // gets has gets to use again: their units would otherwise be allocated for each.
 var gets = sync.Pool{New: func() any { return new(get) }}
 
-func (g *get) queue(q *consumequeue.Queue) {
+func (g *get) start(res ReadResult, dst []byte) {
+	g.res, g.dst = res, dst
+	g.runAt, g.runMsgs, g.removed, g.waits, g.failed = -1, 0, false, false, false
+	g.piece = g.piece[:0]
+}
+
+// queue reads on from the offset in res. It returns false after a read error of the map.
+func (g *get) queue(q *consumequeue.Queue) bool {
 	buf := g.units[:]
 	limit := max(scanUnits, int(g.r.Max))
 	for limit > 0 && g.res.Next < g.res.Max {
 		want := min(limit, int(g.res.Max-g.res.Next), len(buf)/consumequeue.UnitSize)
-		n, err := g.store.queues.Read(q, g.res.Next, buf[:want*consumequeue.UnitSize])
+		n, err := g.read(q, buf[:want*consumequeue.UnitSize])
+		if errors.Is(err, consumequeue.ErrWouldWait) {
+			g.waits = true
+			break
+		}
 		if err != nil || n == 0 {
 			g.copyRun()
 			if g.res.Count == 0 {
 				g.res.Status = OffsetFoundNull
 				g.res.Next = g.store.nextQueueFile(g.res.Next)
 			}
-			return
+			return !g.failed
 		}
 		limit -= n / consumequeue.UnitSize
 		for at := 0; at < n; at += consumequeue.UnitSize {
-			if !g.unit(consumequeue.ParseUnit(buf[at:])) {
+			if !g.unit(consumequeue.ParseUnit(buf[at:]), buf[at+consumequeue.UnitSize:n]) {
 				g.finish()
-				return
+				return !g.failed
 			}
 			g.res.Next++
 		}
 	}
 	g.finish()
+	return !g.failed
 }
 
-// unit takes the next unit; false means that it is not looked at any more.
-func (g *get) unit(u consumequeue.Unit) bool {
+func (g *get) read(q *consumequeue.Queue, buf []byte) (int, error) {
+	if g.r.NoWait {
+		return g.store.queues.ReadCached(q, g.res.Next, buf)
+	}
+	return g.store.queues.Read(q, g.res.Next, buf)
+}
+
+// unit takes the next unit; false means that it is not looked at any more. rest are the units behind it that are known.
+func (g *get) unit(u consumequeue.Unit, rest []byte) bool {
 	if u.Filler() {
 		return true
 	}
@@ -146,6 +188,10 @@ func (g *get) unit(u consumequeue.Unit) bool {
 	}
 	if g.full(u) {
 		return false
+	}
+	if u.Physical < g.hot {
+		g.copyRun()
+		return g.cold(u, rest)
 	}
 	if g.runAt < 0 || u.Physical != g.runEnd {
 		g.copyRun()
@@ -186,6 +232,7 @@ func (g *get) copyRun() {
 		g.res.Count -= g.runMsgs
 		g.res.Bytes -= n
 		g.removed = true
+		g.failed = !errors.Is(err, segment.ErrGone)
 	}
 	g.runAt, g.runMsgs = -1, 0
 }
@@ -196,6 +243,8 @@ func (g *get) finish() {
 	case g.res.Count > 0:
 		g.res.Status = Found
 		g.res.Behind = g.end - g.res.LastPhysical
+	case g.waits && g.res.Next == g.r.From:
+		g.res.Status = OnDisk
 	case g.removed:
 		g.res.Status = MessageWasRemoving
 	case g.res.Next == g.r.From: // not yet on the disk
@@ -217,26 +266,4 @@ func grow(dst []byte, n int) []byte {
 func (s *Store) nextQueueFile(offset int64) int64 {
 	per := s.cfg.QueueFileSize / consumequeue.UnitSize
 	return (offset/per + 1) * per
-}
-
-// Record appends the record that starts at physical to dst. commitlog.ErrNoRecord says that none starts there.
-func (s *Store) Record(physical int64, dst []byte) ([]byte, error) {
-	var head [message.PeekBytes]byte
-	if physical < s.log.Min() || physical > s.log.Max()-message.MinSize {
-		return dst, fmt.Errorf("%w: %d is outside of the log", commitlog.ErrNoRecord, physical)
-	}
-	if err := s.log.ReadAt(head[:], physical); err != nil {
-		return dst, fmt.Errorf("%w: %w", commitlog.ErrNoRecord, err)
-	}
-	size, magic := message.PeekSize(head[:])
-	if (magic != message.MagicV1 && magic != message.MagicV2) || message.PeekPhysical(head[:]) != physical ||
-		size < message.MinSize || int64(size) > s.log.Max()-physical {
-		return dst, fmt.Errorf("%w: at %d", commitlog.ErrNoRecord, physical)
-	}
-	at := len(dst)
-	dst = grow(dst, int(size))
-	if err := s.log.ReadAt(dst[at:], physical); err != nil {
-		return dst[:at], fmt.Errorf("%w: %w", commitlog.ErrNoRecord, err)
-	}
-	return dst, nil
 }

@@ -39,18 +39,24 @@ func (s *Store) recover(clean bool) error {
 	}
 
 	var built int
-	end, err := s.log.Scan(from, func(r *message.Record) error {
-		if built++; built%flushEvery == 0 {
-			if err := s.writeBuilt(); err != nil {
-				return err
+	end, err := s.log.Walk(from, commitlog.Visit{
+		Record: func(r *message.Record) error {
+			if built++; built%flushEvery == 0 {
+				if err := s.writeBuilt(); err != nil {
+					return err
+				}
 			}
-		}
-		return s.build(r)
+			s.lastMs.Store(r.StoreMs)
+			return s.build(r)
+		},
+		Gap:     func(g commitlog.Gap) (bool, error) { return s.gap(g, clean) },
+		Follows: s.follows,
 	})
 	if err != nil {
 		return err
 	}
-	torn := end.Reason != "nothing written" && end.Reason != "end of the last file"
+	torn := end.Reason != commitlog.NothingWritten && end.Reason != "end of the last file"
+	s.tail(&end, clean, unitsEnd)
 	if err := s.writeBuilt(); err != nil {
 		return err
 	}

@@ -29,6 +29,7 @@ func (s *Store) Run(ctx context.Context) error {
 		"store flusher":      s.flushLoop,
 		"store preallocator": s.fileLoop,
 		"store queue writer": s.queueLoop,
+		"store read-ahead":   s.aheadLoop,
 	}
 	for name, loop := range loops {
 		wg.Go(func() { pprof.Do(ctx, pprof.Labels("loop", name), loop) })
@@ -153,6 +154,9 @@ func (s *Store) look(syncDue bool) error {
 		if s.queues.Quiet(q, quietRounds) {
 			delete(s.warm, q)
 		}
+	}
+	if err := s.writeDamage(); err != nil { // tried again
+		s.cfg.Log.Warn("cannot write down what is damaged", "err", err)
 	}
 	if syncDue || s.log.Max()-s.synced >= syncBytes {
 		return s.queuesFailed(s.syncAll())

@@ -40,6 +40,9 @@ type Store struct {
 	tableMu sync.RWMutex // guards:
 	table   map[string][]*consumequeue.Queue
 
+	damages damages
+	opened  int64 // the log from here on was written by this process
+
 	writing sync.Mutex                   // held while queues are written or deleted; guards:
 	warm    map[*consumequeue.Queue]bool // have units in memory
 	check   checkpoint
@@ -48,6 +51,7 @@ type Store struct {
 	physicMs atomic.Int64 // store time up to which the log is on the disk
 
 	logDue, queuesDue, fileDue chan struct{} // bells of Run's goroutines
+	aheadDue                   chan int64    // where to read the log ahead
 }
 
 // Open opens the store in cfg.Dir, or makes one there, and recovers what a crash left. It starts no goroutine: Run
@@ -63,6 +67,7 @@ func Open(cfg Config) (s *Store, err error) {
 		logDue:    make(chan struct{}, 1),
 		queuesDue: make(chan struct{}, 1),
 		fileDue:   make(chan struct{}, 1),
+		aheadDue:  make(chan int64, 64),
 	}
 	if err := vfs.MakeDir(cfg.FS, cfg.Dir); err != nil {
 		return nil, fmt.Errorf("cannot create store: %w", err)
@@ -87,10 +92,11 @@ func Open(cfg Config) (s *Store, err error) {
 	if s.log, err = commitlog.Open(cfg.FS, cfg.CommitLogDir, cfg.FileSize); err != nil {
 		return s, err
 	}
+	s.loadDamage()
 	if err := s.recover(clean); err != nil {
 		return s, fmt.Errorf("cannot recover store %s: %w", cfg.Dir, err)
 	}
-	s.paced = s.log.Max()
+	s.paced, s.opened = s.log.Max(), s.log.Max()
 	s.prepareAt = s.middle(s.log.Max())
 	return s, nil
 }
@@ -251,6 +257,7 @@ func (s *Store) Close() error {
 	if err == nil {
 		err = s.log.Fenced()
 	}
+	err = errors.Join(err, s.writeDamage())
 	if err == nil {
 		if err = s.cfg.FS.Remove(s.path("abort")); err == nil {
 			err = s.cfg.FS.SyncDir(s.cfg.Dir)

@@ -32,7 +32,7 @@ func (s *Store) StoreTime(q *consumequeue.Queue, offset int64) int64 {
 // timeAt returns the store time of the record at physical, or -1.
 func (s *Store) timeAt(physical int64) int64 {
 	var head [message.PeekBytes]byte
-	if s.log.ReadAt(head[:], physical) != nil || message.PeekPhysical(head[:]) != physical {
+	if s.readLog(head[:], physical) != nil || message.PeekPhysical(head[:]) != physical {
 		return -1
 	}
 	return message.PeekStoreMs(head[:])

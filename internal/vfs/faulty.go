@@ -120,18 +120,18 @@ func (f *faultyFile) Map(n int64) (Mapping, error) {
 	return f.File.Map(n)
 }
 
-func (f *faultyFile) readCached(b []byte, off int64) (int, error) {
+func (f *faultyFile) ReadCached(b []byte, off int64) (int, error) {
 	if err := f.fs.fail(OpRead, f.name); err != nil {
 		return 0, err
 	}
 	return ReadCached(f.File, b, off)
 }
 
-func (f *faultyFile) willNeed(off, n int64)             { WillNeed(f.File, off, n) }
-func (f *faultyFile) randomReads()                      { RandomReads(f.File) }
-func (f *faultyFile) nextData(off int64) (int64, error) { return NextData(f.File, off) }
+func (f *faultyFile) WillNeed(off, n int64)             { WillNeed(f.File, off, n) }
+func (f *faultyFile) RandomReads()                      { RandomReads(f.File) }
+func (f *faultyFile) NextData(off int64) (int64, error) { return NextData(f.File, off) }
 
-func (f *Faulty) syncAll(dir string) error {
+func (f *Faulty) SyncAll(dir string) error {
 	if err := f.fail(OpSync, dir); err != nil {
 		return err
 	}

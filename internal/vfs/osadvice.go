@@ -18,7 +18,7 @@ const (
 	maxWillNeedRun = 2 << 20 // the kernel reads about that much for one advice
 )
 
-func (f osFile) readCached(b []byte, off int64) (n int, err error) {
+func (f osFile) ReadCached(b []byte, off int64) (n int, err error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
@@ -42,13 +42,13 @@ func (f osFile) readCached(b []byte, off int64) (n int, err error) {
 	return n, err
 }
 
-func (f osFile) willNeed(off, n int64) {
+func (f osFile) WillNeed(off, n int64) {
 	for end := off + n; off < end; off += maxWillNeedRun {
 		f.advise(off, min(maxWillNeedRun, end-off), fadviseNeed)
 	}
 }
 
-func (f osFile) randomReads() { f.advise(0, 0, fadviseRandom) }
+func (f osFile) RandomReads() { f.advise(0, 0, fadviseRandom) }
 
 func (f osFile) advise(off, n int64, advice uintptr) {
 	_ = f.fd("fadvise", func(fd int) error {
@@ -59,7 +59,7 @@ func (f osFile) advise(off, n int64, advice uintptr) {
 	})
 }
 
-func (f osFile) nextData(off int64) (at int64, err error) {
+func (f osFile) NextData(off int64) (at int64, err error) {
 	err = f.fd("lseek", func(fd int) (err error) {
 		at, err = syscall.Seek(fd, off, seekData)
 		return err
@@ -73,7 +73,7 @@ func (f osFile) nextData(off int64) (at int64, err error) {
 	return at, err
 }
 
-func (osFS) syncAll(dir string) error {
+func (osFS) SyncAll(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -204,9 +204,6 @@ func (l *Log) undo(from, to int64, cause error) error {
 	return l.Fence(cause)
 }
 
-// ReadAt fills dst with bytes of one file from off; what is behind Max reads as anything.
-func (l *Log) ReadAt(dst []byte, off int64) error { return l.row.ReadAt(dst, off) }
-
 // Sync brings everything up to Max onto the disk and returns how far that is. After an error the log is fenced.
 func (l *Log) Sync() (int64, error) {
 	l.syncing.Lock()

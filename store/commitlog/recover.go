@@ -12,21 +12,45 @@ import (
 // scanBytes is how much a scan reads at once.
 const scanBytes = 1 << 20
 
+// pageSize is what a disk may lose at once.
+const pageSize = 4096
+
 // End says why a scan ended where it did.
 type End struct {
 	Physical int64  // behind the last whole record
 	Last     int64  // start of the last whole record, -1 if there was none
 	LastMs   int64  // its store time
 	Records  int64  // how many there were
-	Reason   string // for people
+	Reason   string // for people; NothingWritten if the rest of the file was never used
 }
 
-// Scan reads records from the one that starts at from, until there are no more, and calls fn for each; the record
-// is valid until fn returns. A record counts if all of this holds: its magic, its size and the lengths inside agree,
-// its body has the stored checksum, and its stored position is where it lies. The last is what tells a record from
-// the leftovers of an older one.
-// Source: Java CommitLog.recoverAbnormally, checkMessageAndReturnSize; writeWithoutMmap for the leftovers.
+// NothingWritten is the Reason of an end where zeros follow.
+const NothingWritten = "nothing written"
+
+// Visit is whom a scan tells what it finds, in the order of the log.
+type Visit struct {
+	// Record is called for each whole record, which is valid until it returns.
+	Record func(r *message.Record) error
+	// Gap is called for what is no whole record and has whole ones behind it. If it returns false, the log ends before
+	// the gap. Nil passes over it.
+	Gap func(g Gap) (goOn bool, err error)
+	// Follows is asked about the first whole record behind a gap: false says that it cannot have been written behind
+	// what was found before it, and is left from an older end of the log. Nil takes every record.
+	Follows func(r *message.Record) bool
+}
+
+// Scan is Walk for who wants the whole records only.
 func (l *Log) Scan(from int64, fn func(r *message.Record) error) (End, error) {
+	return l.Walk(from, Visit{Record: fn})
+}
+
+// Walk reads records from the one that starts at from, until there are no more. A record counts if all of this
+// holds: its magic, its size and the lengths inside agree, its body has the stored checksum, and its stored position
+// is where it lies. The last is what tells a record from the leftovers of an older one. Where one does not count, the
+// scan goes on with the next one that does, and the bytes between are a Gap; if there is none, the log ends.
+// Source: Java CommitLog.recoverAbnormally, checkMessageAndReturnSize; writeWithoutMmap for the leftovers. Java ends
+// at the first record that does not count.
+func (l *Log) Walk(from int64, v Visit) (End, error) {
 	end := End{Physical: from, Last: -1}
 	w := window{log: l}
 	for {
@@ -36,19 +60,26 @@ func (l *Log) Scan(from int64, fn func(r *message.Record) error) (End, error) {
 			return end, nil
 		}
 		rec, blank, err := w.record(f, end.Physical)
-		if err != nil {
-			var bad *badRecord
-			if !errors.As(err, &bad) {
+		var bad *badRecord
+		switch {
+		case errors.As(err, &bad):
+			next, goOn, err := w.gap(f, end.Physical, bad, v)
+			if err != nil {
 				return end, err
 			}
-			end.Reason = bad.reason
-			return end, nil
-		}
-		if blank {
+			if !goOn {
+				end.Reason = bad.reason
+				return end, nil
+			}
+			end.Physical = next
+			continue
+		case err != nil:
+			return end, err
+		case blank:
 			end.Physical = f.End()
 			continue
 		}
-		if err := fn(&rec); err != nil {
+		if err := v.Record(&rec); err != nil {
 			return end, err
 		}
 		end.Last, end.LastMs = rec.Physical, rec.StoreMs
@@ -66,6 +97,14 @@ func (l *Log) Check(off int64) (message.Record, bool) {
 	w := window{log: l}
 	rec, blank, err := w.record(f, off)
 	return rec, err == nil && !blank
+}
+
+// File returns the name of the file that holds the byte at off, or "".
+func (l *Log) File(off int64) string {
+	if f := l.row.Find(off); f != nil {
+		return f.Name()
+	}
+	return ""
 }
 
 // Starts returns the first offset of each file, ascending.
@@ -89,11 +128,7 @@ func (l *Log) Cut(from, end int64) error {
 	for _, f := range l.row.Files() {
 		for at := max(from, f.Start()); at < min(end, f.End()); {
 			b := buf[:min(int64(len(buf)), min(end, f.End())-at)]
-			err := l.ReadAt(b, at)
-			if err == nil {
-				err = f.WriteAt(b, at)
-			}
-			if err != nil {
+			if err := l.rewrite(f, b, at); err != nil {
 				return err
 			}
 			at += int64(len(b))
@@ -117,8 +152,29 @@ func (l *Log) Cut(from, end int64) error {
 	return nil
 }
 
-// badRecord ends a scan.
-type badRecord struct{ reason string }
+// rewrite writes len(b) bytes of f from at on as they are. Pages that cannot be read are damaged, and stay as they are.
+func (l *Log) rewrite(f *segment.File, b []byte, at int64) error {
+	if l.row.ReadDisk(b, at) == nil {
+		return f.WriteAt(b, at)
+	}
+	for len(b) > 0 {
+		n := min(int64(len(b)), pageSize-at%pageSize)
+		if l.row.ReadDisk(b[:n], at) == nil {
+			if err := f.WriteAt(b[:n], at); err != nil {
+				return err
+			}
+		}
+		b, at = b[n:], at+n
+	}
+	return nil
+}
+
+// badRecord says why what lies in the log is no whole record.
+type badRecord struct {
+	reason string
+	record *message.Record // if only the checksum of the body is wrong
+	err    error           // if it could not be read
+}
 
 func (e *badRecord) Error() string { return e.reason }
 
@@ -138,9 +194,19 @@ func (w *window) bytes(f *segment.File, off, n int64) ([]byte, error) {
 		}
 		w.buf = w.buf[:want]
 		w.start = off
-		if err := w.log.ReadAt(w.buf, off); err != nil {
+		err := w.log.row.ReadDisk(w.buf, off)
+		if err != nil && want > n { // perhaps what is asked for can be read
+			w.buf = w.buf[:n]
+			err = w.log.row.ReadDisk(w.buf, off)
+		} else {
+			w.log.row.WillNeed(off+want, off+2*want)
+		}
+		if err != nil {
 			w.buf = w.buf[:0]
-			return nil, err
+			if errors.Is(err, segment.ErrGone) {
+				return nil, err
+			}
+			return nil, &badRecord{reason: err.Error(), err: err}
 		}
 	}
 	return w.buf[off-w.start:][:n:n], nil
@@ -150,7 +216,7 @@ func (w *window) bytes(f *segment.File, off, n int64) ([]byte, error) {
 func (w *window) record(f *segment.File, off int64) (rec message.Record, blank bool, err error) {
 	left := f.End() - off
 	if left < message.BlankSize {
-		return rec, false, &badRecord{"file ends without a blank"}
+		return rec, false, &badRecord{reason: "file ends without a blank"}
 	}
 	head, err := w.bytes(f, off, message.BlankSize)
 	if err != nil {
@@ -161,11 +227,11 @@ func (w *window) record(f *segment.File, off int64) (rec message.Record, blank b
 	case magic == message.MagicBlank:
 		return rec, true, nil
 	case magic == 0 && size == 0:
-		return rec, false, &badRecord{"nothing written"}
+		return rec, false, &badRecord{reason: NothingWritten}
 	case magic != message.MagicV1 && magic != message.MagicV2:
-		return rec, false, &badRecord{fmt.Sprintf("magic %#08x", uint32(magic))}
+		return rec, false, &badRecord{reason: fmt.Sprintf("magic %#08x", uint32(magic))}
 	case size < message.MinSize || int64(size) > left:
-		return rec, false, &badRecord{fmt.Sprintf("size %d with %d bytes left", size, left)}
+		return rec, false, &badRecord{reason: fmt.Sprintf("size %d with %d bytes left", size, left)}
 	}
 	if err := w.lengths(f, off, int64(size)); err != nil {
 		return rec, false, err
@@ -177,11 +243,12 @@ func (w *window) record(f *segment.File, off int64) (rec message.Record, blank b
 	rec, err = message.Decode(b)
 	switch {
 	case err != nil:
-		return rec, false, &badRecord{err.Error()}
+		return rec, false, &badRecord{reason: err.Error()}
 	case rec.Physical != off:
-		return rec, false, &badRecord{fmt.Sprintf("record belongs to position %d", rec.Physical)}
+		return rec, false, &badRecord{reason: fmt.Sprintf("record belongs to position %d", rec.Physical)}
 	case !rec.CheckCRC():
-		return rec, false, &badRecord{"body has a wrong checksum"}
+		damaged := rec
+		return rec, false, &badRecord{reason: "body has a wrong checksum", record: &damaged}
 	}
 	return rec, false, nil
 }
@@ -197,7 +264,7 @@ func (w *window) lengths(f *segment.File, off, size int64) error {
 		return err
 	}
 	if body := message.PeekBody(head); body < 0 || size-body < message.MinSize || size-body > message.MaxOverhead {
-		return &badRecord{fmt.Sprintf("size %d around a body of %d", size, body)}
+		return &badRecord{reason: fmt.Sprintf("size %d around a body of %d", size, body)}
 	}
 	return nil
 }

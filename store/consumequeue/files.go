@@ -104,6 +104,19 @@ func (f *files) get(key fileKey, create bool) (*openFile, error) {
 	return o, nil
 }
 
+// opened returns a file if it is open; the caller puts it back.
+func (f *files) opened(key fileKey) *openFile {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	o := f.open[key]
+	if o != nil {
+		o.users++
+		o.unlink()
+		f.link(o)
+	}
+	return o
+}
+
 // put gives an open file back. wrote says that it was written to.
 func (f *files) put(o *openFile, wrote bool) error {
 	f.mu.Lock()

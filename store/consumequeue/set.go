@@ -63,6 +63,38 @@ func (s *Set) Read(q *Queue, from int64, dst []byte) (int, error) {
 	return s.readFile(q, from*s.unit, dst[:max(n, 0)])
 }
 
+// ErrWouldWait is returned by ReadCached for units that are not in memory.
+var ErrWouldWait = vfs.ErrWouldWait
+
+// ReadCached is Read for who must not wait for the disk. ErrWouldWait says that the units are not in memory, or their
+// file is not open.
+func (s *Set) ReadCached(q *Queue, from int64, dst []byte) (int, error) {
+	dst = dst[:len(dst)/UnitSize*UnitSize]
+	if from < 0 || from >= q.Max() || len(dst) == 0 {
+		return 0, nil
+	}
+	if n := q.copyTail(from, dst); n > 0 {
+		return n, nil
+	}
+	n := min(int64(len(dst)), (q.tailFirst()-from)*UnitSize)
+	at, size := from*UnitSize, s.files.size
+	start := at - at%size
+	dst = dst[:min(max(n, 0), start+size-at)]
+	o := s.files.opened(fileKey{q, start})
+	if o == nil {
+		return 0, ErrWouldWait
+	}
+	got, err := vfs.ReadCached(o.file, dst, at-start)
+	if e := s.files.put(o, false); err == nil {
+		err = e
+	}
+	got = got / UnitSize * UnitSize
+	if err == nil && got == 0 {
+		err = ErrWouldWait
+	}
+	return got, err
+}
+
 // readFile reads from one file.
 func (s *Set) readFile(q *Queue, at int64, dst []byte) (int, error) {
 	size := s.files.size

@@ -1,0 +1,182 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"rocketd/message"
+	"rocketd/segment"
+	"rocketd/store/commitlog"
+	"rocketd/store/consumequeue"
+)
+
+// cold takes a record that is not taken to be in memory: it is read with pread, in pieces that hold those behind it
+// too, and checked before it is given out. False means that it would have to be waited for.
+func (g *get) cold(u consumequeue.Unit, rest []byte) bool {
+	s := g.store
+	b, err := g.bytes(u, rest)
+	switch {
+	case errors.Is(err, segment.ErrWouldWait):
+		g.waits = true
+		return false
+	case errors.Is(err, segment.ErrGone):
+		g.removed = true
+		return true
+	case err == nil:
+		err = check(b, u.Physical)
+	}
+	if err != nil {
+		s.damaged(Damage{Physical: u.Physical, Bytes: int64(u.Size), Reason: err.Error()})
+		g.removed = true
+		return true
+	}
+	g.dst = append(g.dst, b...)
+	g.res.Count++
+	g.res.Bytes += len(b)
+	g.res.LastPhysical = u.Physical
+	return true
+}
+
+// check tells what is wrong with the bytes of a record.
+func check(b []byte, physical int64) error {
+	r, err := message.Decode(b)
+	switch {
+	case err != nil:
+		return err
+	case int(r.Size) != len(b):
+		return fmt.Errorf("record has %d bytes, its queue says %d", r.Size, len(b))
+	case r.Physical != physical:
+		return fmt.Errorf("record belongs to position %d", r.Physical)
+	case !r.CheckCRC():
+		return errors.New("body has a wrong checksum")
+	}
+	return nil
+}
+
+// bytes returns the bytes of the record of u, valid until the next call.
+func (g *get) bytes(u consumequeue.Unit, rest []byte) ([]byte, error) {
+	n := int64(u.Size)
+	if at := u.Physical - g.pieceAt; at >= 0 && at+n <= int64(len(g.piece)) {
+		return g.piece[at : at+n], nil
+	}
+	log := g.store.log
+	if n > pieceBytes { // look before memory is spent on it
+		g.piece = grow(g.piece[:0], message.PeekBytes)
+		if err := g.fill(u.Physical); err != nil {
+			return nil, err
+		}
+		if size, _ := message.PeekSize(g.piece); size != u.Size || message.PeekPhysical(g.piece) != u.Physical {
+			g.piece = g.piece[:0]
+			return nil, fmt.Errorf("no record of %d bytes is there", n)
+		}
+	}
+	end, wanted := g.span(u, rest)
+	dense := 4*wanted >= end-u.Physical
+	if dense && !g.r.NoWait {
+		log.WillNeed(u.Physical, ahead(u.Physical)+aheadBytes)
+	} else if dense && u.Physical/aheadBytes != end/aheadBytes {
+		g.store.readAhead(ahead(u.Physical))
+	}
+	g.piece = grow(g.piece[:0], int(end-u.Physical))
+	if err := g.fill(u.Physical); err != nil {
+		return nil, err
+	}
+	if n > int64(len(g.piece)) {
+		return nil, segment.ErrWouldWait
+	}
+	return g.piece[:n], nil
+}
+
+// ahead is the next multiple of what is read ahead at once.
+func ahead(at int64) int64 { return (at/aheadBytes + 1) * aheadBytes }
+
+// fill reads the piece, whose length is set, from at on. With NoWait it may become shorter. What cannot be read as a
+// whole is not.
+func (g *get) fill(at int64) error {
+	g.pieceAt = at
+	n, err := len(g.piece), error(nil)
+	if g.r.NoWait {
+		n, err = g.store.log.ReadCached(g.piece, at)
+	} else {
+		err = g.store.log.ReadDisk(g.piece, at)
+	}
+	if err != nil {
+		n = 0
+	}
+	g.piece = g.piece[:n]
+	return err
+}
+
+// span returns how far a piece goes that begins with the record of u, and how much of it are records of this queue.
+func (g *get) span(u consumequeue.Unit, rest []byte) (end, wanted int64) {
+	wanted = int64(u.Size)
+	end = u.Physical + wanted
+	limit := min(u.Physical+pieceBytes, g.store.log.FileEnd(u.Physical), g.visible)
+	for left := int(g.r.Max) - g.res.Count - 1; left > 0 && len(rest) >= consumequeue.UnitSize; left-- {
+		v := consumequeue.ParseUnit(rest)
+		rest = rest[consumequeue.UnitSize:]
+		if v.Physical < end || v.Physical > end+pieceGap || v.Physical+int64(v.Size) > limit {
+			break
+		}
+		end = v.Physical + int64(v.Size)
+		wanted += int64(v.Size)
+	}
+	return end, wanted
+}
+
+// readAhead asks for the bytes behind at to be read, by a goroutine of Run. It does not wait; too many wishes are
+// dropped.
+func (s *Store) readAhead(at int64) {
+	select {
+	case s.aheadDue <- at:
+	default:
+	}
+}
+
+// aheadLoop has the system read what readers will want soon.
+func (s *Store) aheadLoop(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case at := <-s.aheadDue:
+			s.log.WillNeed(at, at+aheadBytes)
+		}
+	}
+}
+
+// readLog fills dst with the bytes of one file of the log from at on.
+func (s *Store) readLog(dst []byte, at int64) error {
+	if at < s.hot() {
+		return s.log.ReadDisk(dst, at)
+	}
+	return s.log.ReadAt(dst, at)
+}
+
+// Record appends the record that starts at physical to dst. commitlog.ErrNoRecord says that none starts there, or
+// that it is damaged.
+func (s *Store) Record(physical int64, dst []byte) ([]byte, error) {
+	var head [message.PeekBytes]byte
+	if physical < s.log.Min() || physical > s.log.Max()-message.MinSize {
+		return dst, fmt.Errorf("%w: %d is outside of the log", commitlog.ErrNoRecord, physical)
+	}
+	if err := s.readLog(head[:], physical); err != nil {
+		return dst, fmt.Errorf("%w: %w", commitlog.ErrNoRecord, err)
+	}
+	size, magic := message.PeekSize(head[:])
+	if (magic != message.MagicV1 && magic != message.MagicV2) || message.PeekPhysical(head[:]) != physical ||
+		size < message.MinSize || int64(size) > s.log.Max()-physical {
+		return dst, fmt.Errorf("%w: at %d", commitlog.ErrNoRecord, physical)
+	}
+	at := len(dst)
+	dst = grow(dst, int(size))
+	err := s.readLog(dst[at:], physical)
+	if err == nil && physical < s.hot() {
+		err = check(dst[at:], physical)
+	}
+	if err != nil {
+		return dst[:at], fmt.Errorf("%w: %w", commitlog.ErrNoRecord, err)
+	}
+	return dst, nil
+}
