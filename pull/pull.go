@@ -47,7 +47,7 @@ type Groups interface {
 	Forbidden(group, topic []byte) int32 // meta.ForbidRead bans reading
 }
 
-// Queues finds and reads consume queues.
+// Queues finds and reads consume queues. Get with NoWait does not block.
 type Queues interface {
 	Find(topic []byte, id int32) *consumequeue.Queue
 	Queue(topic string, id int32) *consumequeue.Queue
@@ -213,19 +213,42 @@ func (s *Service) subscription(c *protocol.Call, h *protocol.PullMessageRequest,
 	return sub.Tags, nil
 }
 
-// read answers from the queue, or parks.
+// read answers from the queue, or parks; where the disk has to be waited for, the pool does it.
 func (s *Service) read(c *protocol.Call, h *protocol.PullMessageRequest, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, tags *filter.Tags) error {
 	buf := s.buffers.Get().(*[]byte)
-	h.MaxMsgNums = min(max(h.MaxMsgNums, 1), maxMessages)
-	records, res := s.cfg.Queues.Get(q, store.Read{From: h.QueueOffset, Max: h.MaxMsgNums, Match: tags.Func()}, (*buf)[:0])
+	h.MaxMsgNums = bounded(h.MaxMsgNums)
+	records, res := s.cfg.Queues.Get(q, store.Read{From: h.QueueOffset, Max: h.MaxMsgNums, Match: tags.Func(), NoWait: true}, (*buf)[:0])
 	code := codeOf(res.Status, h.QueueOffset)
-	if code != protocol.PullNotFound || h.SysFlag&flagSuspend == 0 || c.IsOneway() || !s.park(c, h, q, cfg, group, tags) {
+	switch {
+	case res.Status == store.OnDisk:
+		s.cfg.Offload(c, func(_ context.Context, c *protocol.Call) error { return s.readDisk(c, q, cfg, group, tags) })
+	case code != protocol.PullNotFound || h.SysFlag&flagSuspend == 0 || c.IsOneway() || !s.park(c, h, q, cfg, group, tags):
 		s.cfg.Offsets.SetPulled(h.ConsumerGroup, h.Topic, h.QueueID, res.Next)
 		s.respond(c.Turn, c.Ticket(), code, res.Status.String(), res, cfg, group, records)
 	}
 	s.release(buf, records)
 	return nil
 }
+
+// readDisk is read on the pool. What turns out to have nothing goes back to a turn, which lets it wait.
+func (s *Service) readDisk(c *protocol.Call, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, tags *filter.Tags) error {
+	var h protocol.PullMessageRequest
+	if err := h.Decode(c.Fields); err != nil {
+		return err
+	}
+	buf := s.buffers.Get().(*[]byte)
+	records, res := s.cfg.Queues.Get(q, store.Read{From: h.QueueOffset, Max: bounded(h.MaxMsgNums), Match: tags.Func()}, (*buf)[:0])
+	if res.Status == store.OffsetOverflowOne {
+		s.cfg.Again(c)
+	} else {
+		s.cfg.Offsets.SetPulled(h.ConsumerGroup, h.Topic, h.QueueID, res.Next)
+		s.respond(nil, c.Ticket(), codeOf(res.Status, h.QueueOffset), res.Status.String(), res, cfg, group, records)
+	}
+	s.release(buf, records)
+	return nil
+}
+
+func bounded(n int32) int32 { return min(max(n, 1), maxMessages) }
 
 // park lets a pull wait for the queue to grow. Source: remoting.md 6.1.
 func (s *Service) park(c *protocol.Call, h *protocol.PullMessageRequest, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, tags *filter.Tags) bool {
@@ -255,12 +278,15 @@ func (s *Service) Answer(t *protocol.Turn, w *Waiter, expired bool) (keep bool) 
 	var records []byte
 	var res store.ReadResult
 	for reads := 0; reads < maxReads; reads++ {
-		records, res = s.cfg.Queues.Get(w.queue, store.Read{From: w.next, Max: w.max, Match: w.tags.Func()}, (*buf)[:0])
+		records, res = s.cfg.Queues.Get(w.queue, store.Read{From: w.next, Max: w.max, Match: w.tags.Func(), NoWait: true}, (*buf)[:0])
 		keep = !expired && res.Status == store.OffsetOverflowOne // all seen, or not on the disk yet
 		if expired || res.Status != store.NoMatchedMessage {
 			break
 		}
 		w.next = res.Next // there may be more than one Get looks at
+	}
+	if res.Status == store.OnDisk {
+		res.Status = store.NoMatchedMessage // it asks again, and the pool reads
 	}
 	if !keep {
 		s.cfg.Offsets.SetPulled(w.groupName, w.topicName, w.queue.ID(), res.Next)

@@ -73,6 +73,7 @@ type desk struct {
 	units     map[*consumequeue.Queue][]int64 // tags of the messages
 	visible   int64                           // messages that can be read, of each queue
 	scan      int                             // units that one Get looks at
+	onDisk    int64                           // messages that are not in memory, of each queue
 	asked     []store.Read
 	committed map[string]int64
 	pulled    map[string]int64
@@ -176,6 +177,8 @@ func (d queuesOf) Get(q *consumequeue.Queue, r store.Read, dst []byte) ([]byte, 
 		res.Status, res.Next = store.OffsetTooSmall, res.Min
 	case r.From > res.Max:
 		res.Status, res.Next = store.OffsetOverflowBadly, res.Max
+	case r.NoWait && r.From < d.onDisk:
+		res.Status = store.OnDisk
 	default:
 		for n := 0; n < d.scan && res.Next < min(res.Max, d.visible) && (res.Count == 0 || res.Count < int(r.Max)); n++ {
 			if r.Match == nil || r.Match(d.units[q][res.Next]) {
@@ -522,5 +525,52 @@ func TestService_Pull_Held_Closed(t *testing.T) {
 	d.want()
 	if d.room.Len() != 0 {
 		t.Error("a pull of a closed connection is held")
+	}
+}
+
+// What is not in memory is read by the pool and answered from there; a turn never waits for it.
+func TestService_Pull_OnDisk(t *testing.T) {
+	d := newDesk(t)
+	d.add("a", "b", "a", "b")
+	d.onDisk = 2
+	d.pull(1, "maxMsgNums=2")
+	d.want()
+	if len(d.offloaded) != 1 || !d.asked[0].NoWait {
+		t.Fatal(len(d.offloaded), d.asked)
+	}
+	if err := d.offloaded[0](t.Context(), d.calls[0]); err != nil {
+		t.Fatal(err)
+	}
+	d.want("1: 0 FOUND nextBegin=2 min=0 max=4 m0m1")
+	if d.asked[1].NoWait || d.pulled["g/T/0"] != 2 {
+		t.Fatal(d.asked, d.pulled)
+	}
+	d.pull(2, "queueOffset=2", "maxMsgNums=2") // in memory
+	d.want("2: 0 FOUND nextBegin=4 min=0 max=4 m2m3")
+	// What the pool finds to be nothing waits like everything else.
+	d.pull(3)
+	d.onDisk, d.visible = 0, 0
+	if err := d.offloaded[1](t.Context(), d.calls[1]); err != nil {
+		t.Fatal(err)
+	}
+	d.want()
+	if d.room.Len() != 1 {
+		t.Fatal(d.room.Len())
+	}
+	d.visible = 4
+	d.room.Wake(d.turn(), d.queue("T", 0))
+	d.want("3: 0 FOUND nextBegin=4 min=0 max=4 m0m1m2m3")
+}
+
+// A held pull whose messages went to the disk before it was looked at is told to ask again.
+func TestService_Pull_Held_OnDisk(t *testing.T) {
+	d := newDesk(t)
+	d.pull(1)
+	d.want()
+	d.onDisk = 1
+	d.add("a")
+	d.want("1: 20 NO_MATCHED_MESSAGE nextBegin=0 min=0 max=1 ")
+	if len(d.offloaded) != 0 {
+		t.Fatal("the pool was asked")
 	}
 }
