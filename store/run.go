@@ -224,7 +224,7 @@ func (s *Store) syncAll() error {
 		return err
 	}
 	s.check.physicMs = s.physicMs.Load()
-	if last >= 0 {
+	if last > 0 { // 0 would mean unknown, and times alone do not tell records of one millisecond apart
 		s.check.logicsMs, s.check.logicsPhysical = ms, last
 	}
 	if err := s.check.write(s.cfg.FS, s.path("checkpoint")); err != nil {

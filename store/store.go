@@ -88,6 +88,9 @@ func Open(cfg Config) (s *Store, err error) {
 	if s.check, err = readCheckpoint(cfg.FS, s.path("checkpoint")); err != nil {
 		return s, err
 	}
+	if err := vfs.MakeDir(cfg.FS, s.path("consumequeue")); err != nil {
+		return s, fmt.Errorf("cannot create store: %w", err)
+	}
 	s.queues = consumequeue.NewSet(cfg.FS, s.path("consumequeue"), cfg.QueueFileSize, cfg.OpenFiles)
 	if s.log, err = commitlog.Open(cfg.FS, cfg.CommitLogDir, cfg.FileSize); err != nil {
 		return s, err
@@ -97,6 +100,7 @@ func Open(cfg Config) (s *Store, err error) {
 		return s, fmt.Errorf("cannot recover store %s: %w", cfg.Dir, err)
 	}
 	s.paced, s.opened = s.log.Max(), s.log.Max()
+	s.synced = -1 // what the recovery did to the queues is not on the disk
 	s.prepareAt = s.middle(s.log.Max())
 	return s, nil
 }
@@ -219,10 +223,19 @@ func (s *Store) DeleteTopic(topic string) error {
 }
 
 // DropBefore removes log files that end at physical or before it, but the last, and what queues say about them. It
-// waits for the disk.
+// waits for the disk: what is dropped cannot be read again to find the numbers of the queues, so the queues are
+// brought there first.
 func (s *Store) DropBefore(physical int64) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	if physical < s.log.Min()+s.cfg.FileSize {
+		return nil
+	}
+	if s.synced < min(physical, s.log.Max()) {
+		if err := s.queuesFailed(s.syncAll()); err != nil {
+			return err
+		}
+	}
 	before := s.log.Min()
 	if err := s.log.DropBefore(physical); err != nil || s.log.Min() == before {
 		return err
