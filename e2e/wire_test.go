@@ -89,17 +89,27 @@ func (w *wire) call(code int, ext map[string]string, body []byte) (answer, error
 // read returns the answer to the request that was written last.
 func (w *wire) read() (answer, error) {
 	for {
+		a, opaque, err := w.next()
+		if err != nil || opaque == w.opaque {
+			return a, err
+		}
+	}
+}
+
+// next returns the next answer and the opaque of its request. What the server asks its clients is passed over.
+func (w *wire) next() (answer, int, error) {
+	for {
 		var head [8]byte
 		if _, err := io.ReadFull(w.conn, head[:]); err != nil {
-			return answer{}, err
+			return answer{}, 0, err
 		}
 		total, header := binary.BigEndian.Uint32(head[:4]), binary.BigEndian.Uint32(head[4:])
 		if total < 4 || total > 64<<20 || header > total-4 {
-			return answer{}, fmt.Errorf("a frame of %d bytes, header word %#x", total, header)
+			return answer{}, 0, fmt.Errorf("a frame of %d bytes, header word %#x", total, header)
 		}
 		rest := make([]byte, total-4)
 		if _, err := io.ReadFull(w.conn, rest); err != nil {
-			return answer{}, err
+			return answer{}, 0, err
 		}
 		var h struct {
 			Code, Opaque, Flag int
@@ -107,10 +117,10 @@ func (w *wire) read() (answer, error) {
 			ExtFields          map[string]string
 		}
 		if err := json.Unmarshal(rest[:header], &h); err != nil {
-			return answer{}, fmt.Errorf("%w in %s", err, rest[:header])
+			return answer{}, 0, fmt.Errorf("%w in %s", err, rest[:header])
 		}
-		if h.Flag&1 == 1 && h.Opaque == w.opaque { // the rest are requests of the server to its clients
-			return answer{h.Code, h.Remark, h.ExtFields, rest[header:]}, nil
+		if h.Flag&1 == 1 {
+			return answer{h.Code, h.Remark, h.ExtFields, rest[header:]}, h.Opaque, nil
 		}
 	}
 }
