@@ -3,6 +3,7 @@
 package segment
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -52,9 +53,13 @@ func (f *File) WriteAt(b []byte, off int64) error {
 	return nil
 }
 
-// Sync returns when everything written is on the disk.
+// Sync returns when everything written is on the disk. A file that was dropped meanwhile needs none.
 func (f *File) Sync() error {
-	if err := f.file.Sync(); err != nil {
+	if !f.acquire() {
+		return nil
+	}
+	err := f.file.Sync()
+	if err = errors.Join(err, f.release()); err != nil {
 		return fmt.Errorf("cannot sync %s: %w", f.name, err)
 	}
 	return nil
@@ -63,8 +68,9 @@ func (f *File) Sync() error {
 // Writeback starts writing the bytes in [from, to) to the disk, as far as they are in this file.
 func (f *File) Writeback(from, to int64) {
 	from, to = max(from, f.start), min(to, f.End())
-	if from < to {
+	if from < to && f.acquire() {
 		f.file.Writeback(from-f.start, to-from)
+		_ = f.release()
 	}
 }
 

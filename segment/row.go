@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -16,7 +17,7 @@ import (
 var ErrGone = errors.New("no such segment")
 
 // Row is a directory of Files that follow each other without a gap. Reading and Files may be called from any
-// goroutine; the other methods by one at a time, but Prepare.
+// goroutine; the other methods by one at a time, but Prepare and DropBefore.
 type Row struct {
 	fs   vfs.FS
 	dir  string
@@ -24,7 +25,7 @@ type Row struct {
 
 	files atomic.Pointer[[]*File] // ascending; the slice is never changed
 
-	mu   sync.Mutex // held while a file is created; guards:
+	mu   sync.Mutex // held while a file is created, and when files changes; guards:
 	next *File      // prepared, not yet part of the row
 }
 
@@ -204,34 +205,35 @@ func (r *Row) push(f *File) {
 
 // DropFrom removes the files that start at off or behind it, last first, durably.
 func (r *Row) DropFrom(off int64) error {
-	for files := r.Files(); len(files) > 0 && files[len(files)-1].start >= off; {
-		n := len(files) - 1
-		if err := r.drop(files[n], files[:n:n]); err != nil {
+	for files := r.Files(); len(files) > 0 && files[len(files)-1].start >= off; files = r.Files() {
+		if err := r.drop(files[len(files)-1]); err != nil {
 			return err
 		}
-		files = files[:n]
 	}
 	return nil
 }
 
 // DropBefore removes the files that end at off or before it, first first, durably; the last file stays. Readers at
-// work finish.
+// work finish. It may be called while another goroutine adds files.
 func (r *Row) DropBefore(off int64) error {
-	for files := r.Files(); len(files) > 1 && files[0].End() <= off; files = files[1:] {
-		if err := r.drop(files[0], files[1:]); err != nil {
+	for files := r.Files(); len(files) > 1 && files[0].End() <= off; files = r.Files() {
+		if err := r.drop(files[0]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// drop removes a file and leaves the rest. Each removal is synced by itself: not every file system keeps their order, and
+// drop removes the first or the last file. Each removal is synced by itself: not every file system keeps their order, and
 // a gap would be left. What could not be removed stays in the row.
-func (r *Row) drop(f *File, rest []*File) error {
+func (r *Row) drop(f *File) error {
 	if err := r.fs.Remove(f.name); err != nil {
 		return err
 	}
+	r.mu.Lock()
+	rest := slices.DeleteFunc(slices.Clone(r.Files()), func(g *File) bool { return g == f })
 	r.files.Store(&rest)
+	r.mu.Unlock()
 	return errors.Join(f.release(), r.fs.SyncDir(r.dir))
 }
 

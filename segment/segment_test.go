@@ -215,3 +215,41 @@ func TestRow_Fault(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Files are dropped at one end while others are added at the other; none is lost, none comes back.
+func TestRow_DropWhileAdding(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, dir, 10)
+	add(t, r, 0, "x")
+	done := make(chan error, 1)
+	go func() {
+		for i := int64(1); i < 200; i++ {
+			if _, err := r.Add(10 * i); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	for end := int64(10); end < 1990; end += 10 {
+		for len(r.Files()) < 2 {
+			select {
+			case err := <-done:
+				if err != nil {
+					t.Fatal(err)
+				}
+				done <- nil
+			default:
+			}
+		}
+		if err := r.DropBefore(end); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if got := names(t, dir); len(r.Files()) != 2 || got != "1980 1990" {
+		t.Fatal(got)
+	}
+}

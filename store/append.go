@@ -40,6 +40,9 @@ func (s *Store) Append(b *Batch, now time.Time) error {
 		e := &b.entries[i]
 		e.StoreMs = storeMs
 		if e.Queue != nil {
+			if e.Queue.Moved() {
+				e.Queue = s.Queue(e.Queue.Topic(), e.Queue.ID())
+			}
 			e.Offset = e.Queue.Next()
 		}
 		message.Patch(b.buf[e.at:], e.Offset, e.Physical, storeMs)
@@ -104,6 +107,9 @@ func (s *Store) Writable() error {
 	}
 	if err := s.log.Fenced(); err != nil {
 		return err
+	}
+	if over := s.over.Load(); over != nil {
+		return *over
 	}
 	need := s.need.Load()
 	if need == 0 {

@@ -40,11 +40,19 @@ type Config struct {
 	// Tag, if set, gives the tag of the unit of a record that is found during recovery. Nil is the hash of its TAGS.
 	Tag func(r *message.Record) int64
 
+	// Retention says when old files go; see there.
+	Retention Retention
+
+	// Dropped, if set, is called when files of the log were removed and the queues have followed: nothing before
+	// physical is there any more. It is called from the goroutine that removed them.
+	Dropped func(physical int64)
+
 	HotBytes  int64 // how far from the end of the log records are taken to be in memory; 0 is 40 % of the RAM
 	OpenFiles int   // queue files open at the same time; default 1024
 
-	FS  vfs.FS       // default vfs.OS
-	Log *slog.Logger // default slog.Default()
+	FS  vfs.FS           // default vfs.OS
+	Now func() time.Time // for the ages of files and the hour of the day; default time.Now
+	Log *slog.Logger     // default slog.Default()
 }
 
 // Errors of Append and Writable.
@@ -73,6 +81,10 @@ func (c Config) withDefaults() (Config, error) {
 	if c.QueueFileSize < consumequeue.UnitSize || c.QueueFileSize%consumequeue.UnitSize != 0 {
 		return c, fmt.Errorf("store: consume queue files of %d bytes are not a multiple of %d", c.QueueFileSize, consumequeue.UnitSize)
 	}
+	var err error
+	if c.Retention, err = c.Retention.withDefaults(); err != nil {
+		return c, err
+	}
 	if c.HotBytes == 0 {
 		var info syscall.Sysinfo_t
 		if err := syscall.Sysinfo(&info); err != nil {
@@ -82,6 +94,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.FS == nil {
 		c.FS = vfs.OS
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()

@@ -30,6 +30,7 @@ func (s *Store) Run(ctx context.Context) error {
 		"store preallocator": s.fileLoop,
 		"store queue writer": s.queueLoop,
 		"store read-ahead":   s.aheadLoop,
+		"store cleaner":      s.cleanLoop,
 	}
 	for name, loop := range loops {
 		wg.Go(func() { pprof.Do(ctx, pprof.Labels("loop", name), loop) })

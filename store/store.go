@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -37,6 +36,11 @@ type Store struct {
 	need   atomic.Int64 // bytes that must be free before the next try, after the disk was full; 0: it was not
 	closed atomic.Bool
 
+	retention atomic.Pointer[Retention]
+	manual    atomic.Int64          // rounds in which files are removed at any hour
+	over      atomic.Pointer[error] // why the disk is too full for appends
+	ballast   atomic.Bool           // it is there
+
 	tableMu sync.RWMutex // guards:
 	table   map[string][]*consumequeue.Queue
 
@@ -51,7 +55,8 @@ type Store struct {
 	physicMs atomic.Int64 // store time up to which the log is on the disk
 
 	logDue, queuesDue, fileDue chan struct{} // bells of Run's goroutines
-	aheadDue                   chan int64    // where to read the log ahead
+	cleanDue                   chan struct{}
+	aheadDue                   chan int64 // where to read the log ahead
 }
 
 // Open opens the store in cfg.Dir, or makes one there, and recovers what a crash left. It starts no goroutine: Run
@@ -67,8 +72,10 @@ func Open(cfg Config) (s *Store, err error) {
 		logDue:    make(chan struct{}, 1),
 		queuesDue: make(chan struct{}, 1),
 		fileDue:   make(chan struct{}, 1),
+		cleanDue:  make(chan struct{}, 1),
 		aheadDue:  make(chan int64, 64),
 	}
+	s.retention.Store(&cfg.Retention)
 	if err := vfs.MakeDir(cfg.FS, cfg.Dir); err != nil {
 		return nil, fmt.Errorf("cannot create store: %w", err)
 	}
@@ -81,8 +88,8 @@ func Open(cfg Config) (s *Store, err error) {
 			s = nil
 		}
 	}()
-	clean, err := s.markOpen()
-	if err != nil {
+	var clean bool
+	if err := s.withBallast(func() (err error) { clean, err = s.markOpen(); return err }); err != nil {
 		return s, err
 	}
 	if s.check, err = readCheckpoint(cfg.FS, s.path("checkpoint")); err != nil {
@@ -222,36 +229,6 @@ func (s *Store) DeleteTopic(topic string) error {
 	return nil
 }
 
-// DropBefore removes log files that end at physical or before it, but the last, and what queues say about them. It
-// waits for the disk: what is dropped cannot be read again to find the numbers of the queues, so the queues are
-// brought there first.
-func (s *Store) DropBefore(physical int64) error {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	if physical < s.log.Min()+s.cfg.FileSize {
-		return nil
-	}
-	if s.synced < min(physical, s.log.Max()) {
-		if err := s.queuesFailed(s.syncAll()); err != nil {
-			return err
-		}
-	}
-	before := s.log.Min()
-	if err := s.log.DropBefore(physical); err != nil || s.log.Min() == before {
-		return err
-	}
-	topics := s.Topics()
-	slices.Sort(topics)
-	for _, topic := range topics {
-		for _, q := range s.Queues(topic) {
-			if err := s.queues.Trim(q, s.log.Min()); err != nil {
-				return fmt.Errorf("cannot trim queue %s/%d: %w", topic, q.ID(), err)
-			}
-		}
-	}
-	return nil
-}
-
 // Close brings everything to the disk and closes the store; the caller has ended Run. It may be called again. If all
 // went well, the next Open has nothing to recover.
 func (s *Store) Close() error {
@@ -263,9 +240,9 @@ func (s *Store) Close() error {
 	}
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	err := s.writeDirty()
+	err := s.withBallast(s.writeDirty)
 	if err == nil {
-		err = s.syncAll()
+		err = s.withBallast(s.syncAll)
 	}
 	if err == nil {
 		err = s.log.Fenced()

@@ -247,8 +247,5 @@ func (l *Log) Prepare() error {
 	return err
 }
 
-// DropBefore removes files that end at physical or before it; the last one stays. Readers at work finish.
-func (l *Log) DropBefore(physical int64) error { return l.row.DropBefore(physical) }
-
 // Close closes the files. What was not synced is the system's to write.
 func (l *Log) Close() error { return l.row.Close() }

@@ -154,12 +154,20 @@ func (s *Set) zero(q *Queue, start, at int64, all bool) error {
 // hold nothing else; the last file stays.
 func (s *Set) Trim(q *Queue, physical int64) error {
 	lo, hi := q.Units()
-	if lo == hi {
+	if lo == hi || q.oldest.Load() >= physical || q.dead.Load() {
 		return nil
 	}
 	first, err := s.search(q, lo, hi, func(u Unit) bool { return !u.Filler() && u.Physical >= physical })
 	if err != nil {
 		return err
+	}
+	q.oldest.Store(-1)
+	if first < hi {
+		u, err := s.Unit(q, first)
+		if err != nil {
+			return err
+		}
+		q.oldest.Store(u.Physical)
 	}
 	if err := s.setFirst(q, first); err != nil {
 		return err

@@ -22,12 +22,15 @@ type Queue struct {
 	id    int32
 	kind  Kind
 	dead  atomic.Bool // deleted: nothing is written any more
+	moved atomic.Bool // deleted, and another queue has taken its place
 	due   atomic.Bool // stands in the store's list of queues to write
 	min   atomic.Int64
 	max   atomic.Int64
 	next  int64 // the offset that is given out next; owned by the appender
 	units *span // of a Batch queue; else units are numbered by offsets
 	ext   atomic.Pointer[ext]
+
+	oldest atomic.Int64 // start of the record of the first unit, so that Trim need not read it; -1: not known
 
 	mu      sync.Mutex // guards the tail:
 	head    *chunk     // oldest
@@ -57,6 +60,11 @@ func (c *chunk) end() int64 { return c.first + int64(c.used/c.unit) }
 // Topic and ID name the queue.
 func (q *Queue) Topic() string { return q.topic }
 func (q *Queue) ID() int32     { return q.id }
+
+// Move says that the queue is deleted because all its messages are gone, and that the store has none, or another one,
+// in its place. Moved tells so; who still holds this one takes the other for new messages.
+func (q *Queue) Move()       { q.moved.Store(true) }
+func (q *Queue) Moved() bool { return q.moved.Load() }
 
 // Kind is the form of the queue.
 func (q *Queue) Kind() Kind { return q.kind }
@@ -103,6 +111,9 @@ func (q *Queue) Put(u Unit) (pending int64) {
 	q.kind.put(c.buf[c.used:], u)
 	c.used += c.unit
 	end := at + 1
+	if at == q.firstUnit() && !u.Filler() {
+		q.oldest.Store(u.Physical)
+	}
 	if q.units != nil {
 		if at == q.units.first.Load() {
 			q.min.Store(u.Base)
@@ -194,6 +205,7 @@ func (q *Queue) reset(first, end int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.head, q.tail, q.written = nil, nil, end
+	q.oldest.Store(-1)
 	if q.units != nil {
 		q.units.first.Store(first)
 		q.units.end.Store(end)

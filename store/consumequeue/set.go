@@ -42,6 +42,7 @@ func newSet(kind Kind, f vfs.FS, dir string, fileSize int64, budget int) *Set {
 // New returns a queue without messages. It touches no disk.
 func (s *Set) New(topic string, id int32) *Queue {
 	q := &Queue{topic: topic, id: id, kind: s.kind, base: -1}
+	q.oldest.Store(-1)
 	if s.kind == Batch {
 		q.units = new(span)
 	}
@@ -69,15 +70,15 @@ var ErrWouldWait = vfs.ErrWouldWait
 // ReadCached is Read for who must not wait for the disk. ErrWouldWait says that the units are not in memory, or their
 // file is not open.
 func (s *Set) ReadCached(q *Queue, from int64, dst []byte) (int, error) {
-	dst = dst[:len(dst)/UnitSize*UnitSize]
-	if from < 0 || from >= q.Max() || len(dst) == 0 {
+	dst = dst[:int64(len(dst))/s.unit*s.unit]
+	if from < 0 || from >= q.endUnit() || len(dst) == 0 {
 		return 0, nil
 	}
 	if n := q.copyTail(from, dst); n > 0 {
 		return n, nil
 	}
-	n := min(int64(len(dst)), (q.tailFirst()-from)*UnitSize)
-	at, size := from*UnitSize, s.files.size
+	n := min(int64(len(dst)), (q.tailFirst()-from)*s.unit)
+	at, size := from*s.unit, s.files.size
 	start := at - at%size
 	dst = dst[:min(max(n, 0), start+size-at)]
 	o := s.files.opened(fileKey{q, start})
@@ -88,7 +89,7 @@ func (s *Set) ReadCached(q *Queue, from int64, dst []byte) (int, error) {
 	if e := s.files.put(o, false); err == nil {
 		err = e
 	}
-	got = got / UnitSize * UnitSize
+	got -= got % int(s.unit)
 	if err == nil && got == 0 {
 		err = ErrWouldWait
 	}
