@@ -166,9 +166,9 @@ func (s *Store) follows(r *message.Record) bool {
 // is no longer whole, is damaged, and the log goes on behind it: neither its place nor its number in the queue is
 // used again. After a clean end, unitsEnd is how far the queues know of records.
 func (s *Store) tail(end *commitlog.End, clean bool, unitsEnd int64) {
-	known := unitsEnd
-	if !clean {
-		known = s.vouchedEnd()
+	known := s.vouchedEnd()
+	if clean {
+		known = max(known, unitsEnd)
 	}
 	if known <= end.Physical {
 		return

@@ -97,7 +97,7 @@ func (w *window) goesOn(f *segment.File, off int64, v Visit) (ms int64, ok bool)
 
 // search looks for a whole record of this log in f from byte from on.
 func (w *window) search(f *segment.File, from int64, v Visit) (at, ms int64, found bool, err error) {
-	buf := make([]byte, scanBytes)
+	buf := make([]byte, min(scanBytes, max(f.End()-from, 0)))
 	var failed error
 	for at := from; at+message.MinSize <= f.End(); {
 		data, err := f.NextData(at)
@@ -108,7 +108,7 @@ func (w *window) search(f *segment.File, from int64, v Visit) (at, ms int64, fou
 			break
 		}
 		at = max(at, data-magicAt)
-		b := buf[:min(scanBytes, f.End()-at)]
+		b := buf[:min(int64(len(buf)), f.End()-at)]
 		if err := w.readable(b, at); err != nil {
 			failed = err
 		}

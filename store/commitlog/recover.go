@@ -249,40 +249,27 @@ func (w *window) record(f *segment.File, off int64) (rec message.Record, blank b
 	case !rec.CheckCRC():
 		damaged := rec
 		return rec, false, &badRecord{reason: "body has a wrong checksum", record: &damaged}
-	case w.log.tornTail(f, b, &rec):
-		return rec, false, &badRecord{reason: "its last sector was never written"}
+	case w.log.tornTail(f, &rec):
+		return rec, false, &badRecord{reason: "its end was never written"}
 	}
 	return rec, false, nil
 }
 
-// sector is what a disk writes as a whole, bytes; those with larger ones write several.
-const sector = 512
-
-// tornTail tells whether the last sector of a record was never written: it begins behind the body, and all is zero from
-// there to its end and where the next record would begin. The checksum covers the body alone: of a record whose last
-// sector a power cut has kept from the disk, all the rest would look right.
-func (l *Log) tornTail(f *segment.File, rec []byte, r *message.Record) bool {
-	end := r.Physical + int64(len(rec))
-	tail, last := end-int64(len(r.Properties))-2-int64(len(r.Topic)), end
-	if len(r.Properties) == 0 {
-		last -= 2 // their length is zero itself
+// tornTail tells whether the end of the last record of the log was never written. The checksum covers the body alone: of
+// a record whose last sector a power cut has kept from the disk, topic or properties end with zeros and all the rest
+// looks right.
+func (l *Log) tornTail(f *segment.File, r *message.Record) bool {
+	text := r.Properties
+	if len(text) == 0 {
+		text = r.Topic
 	}
-	from := last - 1 - (last-1-f.Start())%sector
-	if from < tail || !isZero(rec[from-r.Physical:]) {
+	if len(text) == 0 || text[len(text)-1] != 0 {
 		return false
 	}
-	var behind [sector + message.BlankSize]byte
-	b := behind[:min(max(from+sector, end+message.BlankSize), f.End())-end]
-	return l.ReadAt(b, end) == nil && isZero(b)
-}
-
-func isZero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
+	var next [message.BlankSize]byte
+	end := r.Physical + int64(r.Size)
+	b := next[:min(message.BlankSize, f.End()-end)]
+	return l.ReadAt(b, end) == nil && next == [message.BlankSize]byte{}
 }
 
 // lengths looks at the body length of a record that is larger than the window, before memory is spent on it: no size
