@@ -134,10 +134,12 @@ func (t *Table) Offload(c *protocol.Call, run PoolHandler) {
 	}
 	if held := t.held.Add(size); held <= t.cfg.Bytes || held == size {
 		own := &protocol.Call{Command: *c.Command.Clone(), Peer: c.Peer}
+		away(c.Peer, 1)
 		select {
 		case t.jobs <- job{own, run, size}:
 			return
 		default:
+			away(c.Peer, -1)
 		}
 	}
 	t.held.Add(-size)
@@ -155,12 +157,22 @@ func (t *Table) Again(c *protocol.Call) {
 
 // Resume runs the rest of a call of the pool in a turn of its connection, as if it were a row of the table.
 func (t *Table) Resume(c *protocol.Call, run TurnHandler) {
+	away(c.Peer, 1)
 	c.Peer.Post(func(turn *protocol.Turn) {
+		defer away(c.Peer, -1)
 		c.Turn = turn
 		if err := t.inTurn(run, c); err != nil {
 			t.fail(c, err)
 		}
 	})
+}
+
+// away tells a peer that bounds them how many of its requests are outside of its turns: their answers come without
+// asking whether it reads any.
+func away(p protocol.Peer, n int) {
+	if b, ok := p.(interface{ Away(n int) }); ok {
+		b.Away(n)
+	}
 }
 
 // Waiting is how many calls wait for the pool.
@@ -203,6 +215,7 @@ func caught(err *error) {
 }
 
 func (t *Table) pooled(ctx context.Context, j job) {
+	defer away(j.call.Peer, -1)
 	var reply *Reply
 	var err error
 	func() {

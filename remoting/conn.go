@@ -40,7 +40,7 @@ type conn struct {
 	calls  calls
 
 	active atomic.Bool // bytes went by since the transport last looked
-	full   atomic.Bool // unwritten bytes exceed the high water mark: no request is served
+	full   atomic.Bool // unwritten bytes exceed the high water mark, or much is away: no request is served
 	dead   atomic.Bool // hung up, by either side: nothing is written any more
 
 	// mu guards what follows. A loop's lock may be taken under it.
@@ -53,7 +53,12 @@ type conn struct {
 	again   bool   // the socket got room while somebody was writing
 	touched bool   // a turn will flush
 	ended   bool   // the I/O context has let go of the conn
+	away    int    // requests that somebody works on outside of the turn
 }
+
+// maxAway is how many requests of a conn may be away at a time. Their answers come past the high water mark, so this
+// bounds them: as many answers of a usual size as fit below it.
+const maxAway = 32
 
 // RemoteAddr is the address of the other side's socket.
 func (c *conn) RemoteAddr() netip.AddrPort { return c.remote }
@@ -178,11 +183,31 @@ func (c *conn) drain() {
 		if c.ended {
 			c.link.release()
 		}
-	} else if c.full.Load() && len(c.out)+len(c.rest) <= c.limits.highWater/2 {
+	} else {
+		c.makeRoom()
+	}
+	c.mu.Unlock()
+}
+
+// makeRoom has requests served again if there is room for their answers. The lock is held.
+func (c *conn) makeRoom() {
+	if c.full.Load() && c.away < maxAway && len(c.out)+len(c.rest) <= c.limits.highWater/2 {
 		c.full.Store(false)
 		c.link.resume()
 	}
-	c.mu.Unlock()
+}
+
+// Away counts the requests of this conn that are answered outside of the turn: +1 when one leaves it, -1 when it is
+// done. While many are away no more are served.
+func (c *conn) Away(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.away += n
+	if c.away >= maxAway {
+		c.full.Store(true)
+	} else if n < 0 && !c.dead.Load() {
+		c.makeRoom()
+	}
 }
 
 // writable tells that the socket may take bytes again.

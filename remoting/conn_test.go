@@ -152,3 +152,31 @@ func TestConn_End_ReleasesAfterTheWriter(t *testing.T) {
 		t.Errorf("released %d times after the write", s.frees)
 	}
 }
+
+// While many requests of a conn are away no further one is served; when they are done it goes on.
+func TestConn_Away(t *testing.T) {
+	c := &conn{limits: &limits{highWater: 1 << 20, hardCap: 8 << 20}}
+	resumed := 0
+	c.link = &countingLink{resumed: &resumed}
+	for range maxAway - 1 {
+		c.Away(1)
+	}
+	if c.full.Load() {
+		t.Error("full too early")
+	}
+	c.Away(1)
+	if !c.full.Load() {
+		t.Error("not full")
+	}
+	c.Away(-1)
+	if c.full.Load() || resumed != 1 {
+		t.Errorf("full %t, resumed %d times", c.full.Load(), resumed)
+	}
+}
+
+type countingLink struct {
+	link
+	resumed *int
+}
+
+func (l *countingLink) resume() { *l.resumed++ }
