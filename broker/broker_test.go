@@ -238,7 +238,7 @@ func TestBroker_Refusals(t *testing.T) {
 		{"body too long", protocol.MessageIllegal, h.send("T", string(make([]byte, 1001)))},
 		{"no body", protocol.MessageIllegal, h.send("T", "")},
 		{"properties too long", protocol.MessageIllegal, h.send("T", "x", "i=k\x01"+string(bytes.Repeat([]byte("v"), 32767))+"\x02")},
-		{"topic too long", protocol.MessageIllegal, h.send(long, "x")},
+		{"topic too long", protocol.InvalidParameter, h.send(long, "x")},
 		{"illegal character", protocol.InvalidParameter, h.send("bad topic!", "x")},
 		{"system topic", protocol.NoPermission, h.send("SCHEDULE_TOPIC_XXXX", "x")},
 		{"queue beyond", protocol.InvalidParameter, h.send("T", "x", "e=4")},

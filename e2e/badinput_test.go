@@ -97,9 +97,9 @@ func TestBadFields(t *testing.T) {
 		{"BornNotANumber", with("bornTimestamp", "now"), []byte("x"), 1, "bornTimestamp", false},
 		{"BodyAboveLimit", sendFields("Bad", 0), make([]byte, 4<<20+1), 13, "", true},
 		{"PropertiesAboveLimit", with("properties", "K\x01"+strings.Repeat("v", 32766)+"\x02"), []byte("x"), 13, "", true},
-		{"TopicTooLong", with("topic", strings.Repeat("t", 128)), []byte("x"), 13, "", false},
-		{"TopicWithSpace", with("topic", "a topic"), []byte("x"), 13, "", false},
-		{"TopicWithSlash", with("topic", "../etc"), []byte("x"), 13, "", false},
+		{"TopicTooLong", with("topic", strings.Repeat("t", 128)), []byte("x"), 29, "topic", false},
+		{"TopicWithSpace", with("topic", "a topic"), []byte("x"), 29, "topic", false},
+		{"TopicWithSlash", with("topic", "../etc"), []byte("x"), 29, "topic", false},
 	}
 	for _, bad := range cases {
 		t.Run(bad.name, func(t *testing.T) {

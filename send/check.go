@@ -140,9 +140,6 @@ func describe(c *topic.Config) string {
 }
 
 func checkName(name []byte) *protocol.Error {
-	if len(name) > topic.MaxLength && !topic.IsRetry(name) {
-		return protocol.Errorf(protocol.MessageIllegal, "message topic length too long %d, at most %d bytes", len(name), topic.MaxLength)
-	}
 	if err := topic.CheckTopic(string(name)); err != nil {
 		return protocol.Errorf(protocol.InvalidParameter, "%v", err)
 	}
