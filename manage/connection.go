@@ -21,9 +21,9 @@ func (s *Service) ConsumerConnections(_ context.Context, c *protocol.Call) (prot
 	}
 	b := protocol.ConsumerConnection{
 		ConnectionSet:     connections(s.cfg.Clients.Consumers.Clients(h.ConsumerGroup)),
-		ConsumeFromWhere:  protocol.ConsumeFromWhere(g.From),
-		ConsumeType:       protocol.ConsumeType(g.Type),
-		MessageModel:      protocol.MessageModel(g.Model),
+		ConsumeFromWhere:  g.From,
+		ConsumeType:       g.Type,
+		MessageModel:      g.Model,
 		SubscriptionTable: make(map[string]protocol.SubscriptionData),
 	}
 	for _, name := range g.Topics() {

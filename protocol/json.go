@@ -32,7 +32,7 @@ func (c *Command) decodeJSON(b []byte) error {
 		err = errRest
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %s at byte %d", ErrFrameHeader, err, s.i)
+		return fmt.Errorf("%w: %w at byte %d", ErrFrameHeader, err, s.i)
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ const (
 	forbiddenByTable   = 5
 )
 
-// Topics, Groups, Queues, Clients and Offsets are what pull needs of its neighbours; none of their methods blocks
+// Topics is what pull needs of the topic table, Groups, Queues, Clients and Offsets of others; none of their methods blocks
 // or allocates for a known name.
 type Topics interface {
 	Get(name []byte) *topic.Config

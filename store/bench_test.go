@@ -2,7 +2,6 @@ package store
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
 	"testing"
 	"time"
@@ -11,7 +10,7 @@ import (
 )
 
 func benchStore(b *testing.B) *Store {
-	cfg := Config{Dir: b.TempDir(), FileSize: 256 << 20, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	cfg := Config{Dir: b.TempDir(), FileSize: 256 << 20, Log: slog.New(slog.DiscardHandler)}
 	s, err := Open(cfg)
 	if err != nil {
 		b.Fatal(err)

@@ -90,7 +90,7 @@ func (c Config) withDefaults() (Config, error) {
 		if err := syscall.Sysinfo(&info); err != nil {
 			return c, fmt.Errorf("store: cannot find out how much memory there is: %w", err)
 		}
-		c.HotBytes = int64(uint64(info.Totalram) * uint64(info.Unit) / 100 * 40)
+		c.HotBytes = int64(info.Totalram * uint64(info.Unit) / 100 * 40)
 	}
 	if c.FS == nil {
 		c.FS = vfs.OS

@@ -306,7 +306,7 @@ func follow(ctx context.Context, s *Store, id int32, n int64) error {
 		for rest := dst; len(rest) > 0; at++ {
 			body, size, err := peek(rest)
 			if err != nil || body != fmt.Sprint(at) {
-				return fmt.Errorf("queue %d offset %d: %q (%v)", id, at, body, err)
+				return fmt.Errorf("queue %d offset %d: %q (%w)", id, at, body, err)
 			}
 			rest = rest[size:]
 		}

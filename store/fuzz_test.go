@@ -1,7 +1,6 @@
 package store
 
 import (
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -45,7 +44,7 @@ func FuzzOpen(f *testing.F) {
 			put("abort", nil, 0)
 		}
 		cfg := Config{Dir: dir, FileSize: size, QueueFileSize: 200, FS: &vfs.Faulty{FS: vfs.OS, NoSync: true},
-			Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+			Log: slog.New(slog.DiscardHandler)}
 		var end int64
 		for round := range 2 {
 			s, err := Open(cfg)

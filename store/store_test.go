@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -23,7 +22,7 @@ var testHost = netip.MustParseAddrPort("127.0.0.1:10911")
 // testStore opens a store with small files.
 func testStore(t testing.TB, dir string, change ...func(*Config)) *Store {
 	t.Helper()
-	cfg := Config{Dir: dir, FileSize: 4096, QueueFileSize: 200, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	cfg := Config{Dir: dir, FileSize: 4096, QueueFileSize: 200, Log: slog.New(slog.DiscardHandler)}
 	for _, c := range change {
 		c(&cfg)
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -119,6 +120,8 @@ func stop(ts *testscript.TestScript, neg bool, args []string) {
 // freePort returns a port that is free, and so is the one two below it. They are below the range that the system
 // hands out by itself.
 func freePort() int {
+	takenMu.Lock()
+	defer takenMu.Unlock()
 	for port := 15000 + os.Getpid()*7%10000; ; port = 15000 + (port+11)%10000 {
 		a, errA := net.Listen("tcp", fmt.Sprintf(":%d", port))
 		b, errB := net.Listen("tcp", fmt.Sprintf(":%d", port-2))
@@ -135,7 +138,10 @@ func freePort() int {
 	}
 }
 
-var taken = map[int]bool{}
+var (
+	takenMu sync.Mutex
+	taken   = map[int]bool{} // guarded by takenMu
+)
 
 // mqshutdown finds a process by its program and role, asks it to stop and says so in Java's words.
 func TestShutdownScript(t *testing.T) {

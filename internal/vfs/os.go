@@ -118,5 +118,5 @@ func (l *osLock) Close() (err error) {
 
 func keyOf(s fs.FileInfo) fileKey {
 	st := s.Sys().(*syscall.Stat_t)
-	return fileKey{uint64(st.Dev), st.Ino}
+	return fileKey{st.Dev, st.Ino}
 }
