@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -136,10 +137,11 @@ func pause(ctx context.Context, d time.Duration) bool {
 // waits for the disk.
 func (s *Store) DropBefore(physical int64) error {
 	before := s.log.Min()
-	if err := s.dropLog(physical); err != nil || s.log.Min() == before {
+	err := s.dropLog(physical)
+	if s.log.Min() == before {
 		return err
 	}
-	return s.follow()
+	return errors.Join(err, s.follow())
 }
 
 // dropLog removes files of the log. What is dropped cannot be read again to find the numbers of the queues, so the queues
