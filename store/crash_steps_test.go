@@ -38,6 +38,9 @@ func (w *world) batch(s *Store, rng *rand.Rand) *Batch {
 		body := fmt.Sprintf("%d.", w.written)
 		body += strings.Repeat(string(rune('a'+w.written%26)), max(0, size-len(body)))
 		d := &message.Draft{Topic: []byte(topic), QueueID: id, Body: []byte(body), BornHost: testHost, StoreHost: testHost}
+		if rng.IntN(2) == 0 { // the checksum does not cover it
+			d.Properties = []byte("KEYS\x01" + strings.Repeat("k", rng.IntN(120)) + "\x02")
+		}
 		q := s.Queue(topic, id)
 		if rng.IntN(25) == 0 {
 			d.SysFlag, q = message.FlagPrepared, nil
@@ -67,8 +70,9 @@ func (w *world) append() {
 	list := recsOf(b)
 	w.note("  %v: %v", list, err)
 	switch {
-	case errors.Is(err, crashfs.ErrStopped):
+	case errors.Is(err, crashfs.ErrStopped): // what was written stays written
 		w.led.refuse(list)
+		w.spoiled = true
 	case err == nil && w.fenced:
 		w.fail("an append was taken after the store was fenced")
 	case err == nil:
@@ -86,6 +90,7 @@ func (w *world) append() {
 	case errors.Is(err, ErrTooLarge):
 	case errors.Is(err, ErrDiskFull), errors.Is(err, ErrFenced):
 		w.led.refuse(list)
+		w.spoiled = w.spoiled || strings.Contains(err.Error(), "cannot zero")
 		if errors.Is(err, ErrDiskFull) {
 			w.fulls++
 		}
@@ -198,7 +203,7 @@ func (w *world) reopen(d *crashfs.Disk, want demand) {
 		w.fail("after %s: %v", want.where, err)
 	}
 	w.led = w.led.recovered(got)
-	w.s, w.fenced, w.next = s, false, got.next
+	w.s, w.fenced, w.spoiled, w.next = s, false, false, got.next
 	w.note("opened: log from %d to %d, %d records", got.min, got.end, len(got.log))
 }
 
@@ -215,9 +220,6 @@ func (w *world) crash() {
 	}
 	w.disk.Stop()
 	want := w.demand(!power)
-	if n := len(w.led.refused); n > 0 && !power {
-		want.exact = false // an append was cut short
-	}
 	w.note("%s", want.where)
 	if power {
 		w.reopen(w.disk.PowerCut(w.rng.Uint64()), want)

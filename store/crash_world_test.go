@@ -33,6 +33,7 @@ type world struct {
 	fault    failing
 	quiet    bool // no crash states are tried
 	fenced   bool
+	spoiled  bool               // what was refused may be in the log all the same
 	written  int                // messages, for their bodies
 	next     map[queueKey]int64 // offsets that must be given next
 
@@ -178,7 +179,7 @@ func (w *world) inject(op vfs.Op) error {
 func (w *world) demand(killed bool) demand {
 	d := demand{inflight: recsOf(w.inflight), bound: w.s.Flushed(), durable: w.s.Flushed(), where: "power cut"}
 	if killed {
-		d.where, d.exact = "kill", !w.fenced
+		d.where, d.exact = "kill", !w.spoiled
 		d.bound = w.led.end()
 	}
 	return d
