@@ -10,6 +10,7 @@ import (
 
 	"rocketd/clientmgr"
 	"rocketd/dispatch"
+	"rocketd/index"
 	"rocketd/internal/vfs"
 	"rocketd/longpoll"
 	"rocketd/manage"
@@ -35,6 +36,7 @@ type Broker struct {
 	live *live
 
 	store     *store.Store
+	index     *index.Index // nil without messageIndexEnable
 	topics    *meta.Topics
 	groups    *meta.Groups
 	offsets   *offset.Table
@@ -96,11 +98,16 @@ func (b *Broker) openState() (err error) {
 		QueueFileSize: s.Int64("mappedFileSizeConsumeQueue"),
 		SyncFlush:     s.String("flushDiskType") == "SYNC_FLUSH",
 		FlushInterval: s.Duration("flushIntervalCommitLog"),
+		Appended:      b.appended,
+		IndexMs:       b.indexMs,
 		Flushed:       func(int64) { b.put.Flushed() },
 		FS:            b.cfg.FS,
 		Log:           b.component("store"),
 	})
 	if err != nil {
+		return err
+	}
+	if err := b.openIndex(d.root); err != nil {
 		return err
 	}
 	b.registrar = newRegistrar(b.id, s, b.live, b.component("registration"))

@@ -18,6 +18,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	life := context.WithoutCancel(ctx)
 	below := rungroup.New(life) // what requests stand on: ends last
 	below.Go(rungroup.Part{Name: "store", Run: b.store.Run})
+	if b.index != nil {
+		below.Go(rungroup.Part{Name: "index", Run: b.runIndex})
+	}
 	below.Go(rungroup.Part{Name: "offsets", Run: b.offsets.Run})
 	below.Go(rungroup.Part{Name: "stats", Run: b.board.Run})
 	below.Go(rungroup.Part{Name: "put", Run: b.put.Run})
@@ -91,6 +94,9 @@ func (b *Broker) Close() (err error) {
 		}
 		if b.offsets != nil {
 			err = errors.Join(err, b.offsets.Close())
+		}
+		if b.index != nil { // it reads the store
+			err = errors.Join(err, b.index.Close())
 		}
 		if b.store != nil {
 			err = errors.Join(err, b.store.Close())

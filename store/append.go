@@ -63,6 +63,11 @@ func (s *Store) Append(b *Batch, now time.Time) error {
 			s.put(e.Queue, consumequeue.Unit{Physical: e.Physical, Size: e.Size, Tag: e.Tag})
 		}
 	}
+	if s.cfg.Appended != nil {
+		for _, r := range b.runs {
+			s.cfg.Appended(r.Physical, r.Data)
+		}
+	}
 	s.lastMs.Store(storeMs)
 	s.last.Store(b.entries[len(b.entries)-1].Physical)
 	s.wake(b.end)

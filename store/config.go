@@ -37,6 +37,14 @@ type Config struct {
 	// up to physical. It is called also when the log was fenced: then Writable tells, and physical will never grow.
 	Flushed func(physical int64)
 
+	// Appended, if set, is called with what an Append has brought into the log: whole records one behind the other,
+	// from physical on. It runs under the append lock, must not block and may not keep records.
+	Appended func(physical int64, records []byte)
+
+	// IndexMs, if set, says up to which store time, ms, an index of the log is on the disk, when the log is there up to
+	// flushed. The checkpoint keeps it (IndexTime).
+	IndexMs func(flushed int64) int64
+
 	// Tag, if set, gives the tag of the unit of a record that is found during recovery. Nil is the hash of its TAGS.
 	Tag func(r *message.Record) int64
 
@@ -48,7 +56,7 @@ type Config struct {
 	Dropped func(physical int64)
 
 	HotBytes  int64 // how far from the end of the log records are taken to be in memory; 0 is 40 % of the RAM
-	OpenFiles int   // queue files open at the same time; default 1024
+	OpenFiles int   // queue files open at the same time; 0 is a quarter of what the process may have open, at most 16,384
 
 	FS  vfs.FS           // default vfs.OS
 	Now func() time.Time // for the ages of files and the hour of the day; default time.Now
@@ -74,7 +82,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.FileSize = cmp.Or(c.FileSize, 1<<30)
 	c.QueueFileSize = cmp.Or(c.QueueFileSize, 300_000*consumequeue.UnitSize)
 	c.FlushInterval = cmp.Or(c.FlushInterval, 500*time.Millisecond)
-	c.OpenFiles = cmp.Or(c.OpenFiles, 1024)
+	c.OpenFiles = cmp.Or(c.OpenFiles, openFiles())
 	if c.FileSize < message.MinSize+message.BlankSize || c.FileSize > 1<<31-1 {
 		return c, fmt.Errorf("store: commit log files of %d bytes are not possible", c.FileSize)
 	}
@@ -105,6 +113,14 @@ func (c Config) withDefaults() (Config, error) {
 		c.Tag = tagsOf
 	}
 	return c, nil
+}
+
+func openFiles() int {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 256
+	}
+	return int(min(limit.Cur/4, 16384))
 }
 
 func tagsOf(r *message.Record) int64 {

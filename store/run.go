@@ -105,6 +105,9 @@ func (s *Store) queueLoop(ctx context.Context) {
 	t := time.NewTicker(lookInterval)
 	defer t.Stop()
 	last := time.Now()
+	if err := s.look(true); err != nil { // so that a next start does not build again what this one did
+		s.cfg.Log.Error("cannot write consume queues", "err", err)
+	}
 	for {
 		var err error
 		select {
@@ -164,7 +167,7 @@ func (s *Store) look(syncDue bool) error {
 	}
 	if ms := s.physicMs.Load(); ms != s.check.physicMs {
 		s.check.physicMs = ms
-		return s.check.write(s.cfg.FS, s.path("checkpoint"))
+		return s.writeCheckpoint()
 	}
 	return nil
 }
@@ -228,9 +231,17 @@ func (s *Store) syncAll() error {
 	if last > 0 { // 0 would mean unknown, and times alone do not tell records of one millisecond apart
 		s.check.logicsMs, s.check.logicsPhysical = ms, last
 	}
-	if err := s.check.write(s.cfg.FS, s.path("checkpoint")); err != nil {
+	if err := s.writeCheckpoint(); err != nil {
 		return err
 	}
 	s.synced = end
 	return nil
+}
+
+// writeCheckpoint writes down what is on the disk. s.writing is held.
+func (s *Store) writeCheckpoint() error {
+	if s.cfg.IndexMs != nil {
+		s.check.indexMs = s.cfg.IndexMs(s.log.Flushed())
+	}
+	return s.check.write(s.cfg.FS, s.path("checkpoint"))
 }

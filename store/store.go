@@ -36,6 +36,9 @@ type Store struct {
 	need   atomic.Int64 // bytes that must be free before the next try, after the disk was full; 0: it was not
 	closed atomic.Bool
 
+	orderly   bool  // the last end was
+	indexTime int64 // indexMs of the checkpoint that was found
+
 	retention atomic.Pointer[Retention]
 	manual    atomic.Int64          // rounds in which files are removed at any hour
 	over      atomic.Pointer[error] // why the disk is too full for appends
@@ -95,6 +98,7 @@ func Open(cfg Config) (s *Store, err error) {
 	if s.check, err = readCheckpoint(cfg.FS, s.path("checkpoint")); err != nil {
 		return s, err
 	}
+	s.orderly, s.indexTime = clean, s.check.indexMs
 	if err := vfs.MakeDir(cfg.FS, s.path("consumequeue")); err != nil {
 		return s, fmt.Errorf("cannot create store: %w", err)
 	}

@@ -37,6 +37,9 @@ type Visit struct {
 	// Follows is asked about the first whole record behind a gap: false says that it cannot have been written behind
 	// what was found before it, and is left from an older end of the log. Nil takes every record.
 	Follows func(r *message.Record) bool
+	// Until, if not 0, is where the scan ends at the latest: an end of the log that it had once. It makes a scan of a
+	// log that grows safe.
+	Until int64
 }
 
 // Scan is Walk for who wants the whole records only.
@@ -54,6 +57,10 @@ func (l *Log) Walk(from int64, v Visit) (End, error) {
 	end := End{Physical: from, Last: -1}
 	w := window{log: l}
 	for {
+		if v.Until != 0 && end.Physical >= v.Until {
+			end.Reason = "end asked for"
+			return end, nil
+		}
 		f := l.row.Find(end.Physical)
 		if f == nil {
 			end.Reason = "end of the last file"
