@@ -254,7 +254,7 @@ func (w *world) closeClean() {
 
 // breakDisk makes something fail soon.
 func (w *world) breakDisk() {
-	kinds := []vfs.Op{vfs.OpWrite, vfs.OpSync, vfs.OpSync, vfs.OpAllocate, vfs.OpOpen, vfs.OpRemove, vfs.OpZero, crashfs.OpTruncate, crashfs.OpMkdir}
+	kinds := []vfs.Op{vfs.OpWrite, vfs.OpWrite, vfs.OpSync, vfs.OpSync, vfs.OpAllocate, vfs.OpOpen, vfs.OpRemove, vfs.OpZero, crashfs.OpTruncate, crashfs.OpMkdir}
 	w.fault = failing{kinds[w.rng.IntN(len(kinds))], 1 + w.rng.IntN(4)}
 	w.note("the %d. %s will fail", w.fault.n, w.fault.op)
 }
@@ -304,9 +304,7 @@ func (w *world) run(steps int) {
 		case 1:
 			w.closeClean()
 		case 2:
-			if w.rng.IntN(2) == 0 {
-				w.breakDisk()
-			}
+			w.breakDisk()
 		case 3:
 			w.fillDisk()
 		case 4, 5:

@@ -187,6 +187,8 @@ type cut struct {
 	moment  int64 // of until
 	journal int64 // Ordered: the change up to which the journal is kept
 	ordered bool
+
+	onlyData bool // the journal is kept as a whole
 }
 
 func newCut(d *Disk, rng *rand.Rand) *cut {
@@ -244,7 +246,9 @@ func (c *cut) content(n *inode) []byte {
 		}
 	}
 	kept := len(ev) // events before it are kept if they belong to the journal
-	if c.ordered || c.style == until {
+	if c.onlyData {
+		// all of it is kept
+	} else if c.ordered || c.style == until {
 		limit := c.journal
 		for _, i := range journaled {
 			if ev[i].seq > limit {

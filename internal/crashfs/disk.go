@@ -19,7 +19,7 @@
 // is the least that POSIX lets one count on.
 //
 // A failed sync loses what it should have written: pages become clean, programs go on reading them, a second sync
-// succeeds without them. So does Linux.
+// succeeds without them. So does Linux. Sizes and holes are not lost: a file system that cannot write its journal stops.
 //
 // A kill of the process loses nothing, but what was not on the medium still is not. A write that is under way may have
 // happened in part.

@@ -213,6 +213,7 @@ func (f *file) Sync() error {
 	if err != nil {
 		if injected && !d.stopped { // the pages become clean, whatever is on the medium
 			c := newCut(d, d.rng)
+			c.onlyData = true
 			n.medium = c.content(n)
 			n.events = nil
 		}
