@@ -24,7 +24,7 @@ type entry struct {
 	id     int32
 	offset int64
 	unit   consumequeue.Unit
-	delay  bool  // the tag is a time of delivery
+	delay  int32 // delay level; not 0: the tag is the time of delivery
 	ms     int64 // store time
 	batch  bool  // the record is an inner batch
 	count  int16 // messages in it
@@ -68,7 +68,8 @@ func (f *facts) of(r *message.Record) {
 		unit: consumequeue.Unit{Physical: r.Physical, Size: r.Size, Tag: message.TagsCode(tags)},
 	}
 	if len(delay) > 0 && string(r.Topic) == topic.Schedule {
-		e.delay = true
+		level, _ := strconv.ParseInt(string(delay), 10, 32)
+		e.delay = max(int32(level), 1)
 	}
 	if r.SysFlag&message.FlagInnerBatch != 0 {
 		n, err := strconv.ParseInt(string(num), 10, 16)

@@ -35,6 +35,7 @@ type Config struct {
 type Store struct {
 	cfg     Config
 	log     []logFile // ascending
+	strays  []logFile // do not fit between the others
 	logSize int64     // of a file
 	queues  []*queueFiles
 	index   []string  // names, oldest first
@@ -150,6 +151,7 @@ func (s *Store) checkLogFiles() {
 		case len(kept) > 0 && f.start < kept[len(kept)-1].start+s.logSize:
 			bad.Text = fmt.Sprintf("begins inside of %s, passed over", s.relative(kept[len(kept)-1].name))
 			s.odd = append(s.odd, bad)
+			s.strays = append(s.strays, f)
 			continue
 		case f.size < s.logSize && i == len(s.log)-1:
 			bad.Text = fmt.Sprintf("last file has %d bytes instead of %d", f.size, s.logSize)

@@ -86,9 +86,13 @@ func (v *verifier) compare(q *queue, u *unit, e *entry) string {
 		}
 		where = " of its extension"
 	}
-	if d := tag - e.ms; e.delay && (d < 0 || d%1000 != 0) {
+	d := tag - e.ms
+	switch {
+	case e.delay != 0 && (d < 0 || d%1000 != 0):
 		bad = append(bad, fmt.Sprintf("time of delivery%s is %d, which is no whole seconds behind the store time %d", where, tag, e.ms))
-	} else if !e.delay && tag != e.unit.Tag {
+	case e.delay != 0:
+		v.delays[e.delay] = d
+	case tag != e.unit.Tag:
 		bad = append(bad, fmt.Sprintf("tag code%s is %d, of the record %d", where, tag, e.unit.Tag))
 	}
 	if q.batch && (u.base != e.offset || u.count != e.count || u.storeMs != e.ms) {
@@ -220,7 +224,7 @@ func (v *verifier) finish(q *queue) error {
 		return err
 	}
 	if ok {
-		q.broken = true
+		q.broken, q.junk = true, at
 		v.queueFinding(q, at, v.mended(), fmt.Sprintf("something is written behind the last entry, which is %d", end-1))
 	}
 	q.max, q.buf = max(q.max, end), nil

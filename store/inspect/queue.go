@@ -17,7 +17,8 @@ type queue struct {
 	*queueFiles
 	next int64 // first entry not looked at
 	last int64 // offset of the last record that belongs here, -1: none
-	max  int64 // behind the last good entry
+	max  int64 // behind the last entry
+	junk int64 // behind max, where something is written; 0: nothing is
 
 	buf   []byte // entries from bufAt on
 	bufAt int64

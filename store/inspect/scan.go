@@ -18,11 +18,12 @@ type gap struct {
 	tail     bool // no whole record follows: the end of the log
 	reason   string
 	record   *message.Record // what can be read of it, if only its body is not what it was; without body
+	beforeMs int64           // store time of the whole record before it
 }
 
 // visit is whom a scan tells what it finds, in the order of the log.
 type visit struct {
-	record     func(r *message.Record) error
+	record     func(r *message.Record, raw []byte) error
 	gap        func(g gap)
 	blank      func(f *logFile, at, says int64) // a blank that counts wrong
 	unreadable func(f *logFile, at int64, err error)
@@ -63,9 +64,6 @@ func (s *Store) scan(ctx context.Context, from int64, v visit) (*scanner, error)
 		}
 	}
 	for _, g := range c.open {
-		if g.missing {
-			continue
-		}
 		g.tail = true
 		v.gap(g)
 	}
@@ -101,7 +99,7 @@ func (c *scanner) file(ctx context.Context, f *logFile, off int64) error {
 			return nil
 		case what.bad == "":
 			c.found(off)
-			if err := c.v.record(&c.rec); err != nil {
+			if err := c.v.record(&c.rec, what.raw); err != nil {
 				return err
 			}
 			off += int64(c.rec.Size)
@@ -112,7 +110,7 @@ func (c *scanner) file(ctx context.Context, f *logFile, off int64) error {
 		if err != nil {
 			return err
 		}
-		g := gap{from: off, to: next, file: f, reason: what.bad}
+		g := gap{from: off, to: next, file: f, reason: what.bad, beforeMs: c.ms}
 		if hop && what.record != nil {
 			g.record = what.record
 		}
@@ -158,10 +156,11 @@ type window struct {
 
 func (w window) bytes(off, n int64) ([]byte, error) { return w.r.bytes(w.ctx, off-w.start, n) }
 
-// thing is what lies somewhere, if it is no whole record.
+// thing is what lies somewhere.
 type thing struct {
 	blank  bool
 	size   int64           // what the first word says
+	raw    []byte          // the whole record, if there is one
 	bad    string          // why it is no record
 	record *message.Record // if only the checksum of the body is wrong
 }
@@ -209,6 +208,8 @@ func (w window) check(off int64, rec *message.Record) (what thing, err error) {
 		r := *rec
 		r.Body, r.Topic, r.Properties = nil, bytes.Clone(r.Topic), bytes.Clone(r.Properties)
 		what.record = &r
+	default:
+		what.raw = b
 	}
 	return what, nil
 }

@@ -23,6 +23,7 @@ type verifier struct {
 	gaps      []gap
 	topics    map[string]bool // of topics.json; nil if it cannot be read
 	batches   map[string]bool // topics whose queues are of batches
+	delays    map[int32]int64 // ms of delay levels, as entries have them
 	check     checkpoint
 	configs   []string // configuration files that are broken and whose backup is not
 	lastEntry int64    // largest position that an entry rightly points at, -1: none
@@ -51,14 +52,12 @@ func (s *Store) verify(ctx context.Context) (*verifier, error) {
 		report:    &Report{Dir: s.cfg.Dir, InUse: s.aborted, Counts: make(map[Level]int64), Findings: []Finding{}},
 		queues:    make(map[string]map[int32]*queue),
 		batches:   make(map[string]bool),
+		delays:    make(map[int32]int64),
 		ext:       exts{s: s},
 		lastEntry: -1,
 		zeros:     make([]byte, 64<<10),
 	}
 	defer v.ext.close()
-	for _, f := range s.odd {
-		v.report.add(f)
-	}
 	v.unitsAtOnce = min(max(unitMemory/int64(len(s.queues)*batchUnitSize+1), fewUnits), manyUnits)
 	for _, f := range s.queues {
 		ids := v.queues[f.topic]
@@ -74,6 +73,12 @@ func (s *Store) verify(ctx context.Context) (*verifier, error) {
 		q := newQueue(f)
 		ids[f.id] = q
 		v.order = append(v.order, q)
+	}
+	for _, f := range s.odd {
+		v.report.add(f)
+		if q := v.queues[f.Topic]; f.Kind == KindQueue && q != nil {
+			q[*f.Queue].broken = true
+		}
 	}
 	if s.rocks {
 		v.report.add(Finding{Level: Note, Kind: KindQueue, File: "consumequeue", Text: "the queues are in RocksDB and are not verified"})
@@ -116,7 +121,7 @@ func (v *verifier) log(ctx context.Context) error {
 	return err
 }
 
-func (v *verifier) record(rec *message.Record) error {
+func (v *verifier) record(rec *message.Record, _ []byte) error {
 	r := &v.report.Log
 	if r.Records == 0 {
 		r.FirstMs = rec.StoreMs
@@ -145,6 +150,7 @@ func (v *verifier) gap(g gap) {
 		f.File, f.At = v.s.relative(g.file.name), &at
 	}
 	switch {
+	case g.missing:
 	case g.tail:
 		f.Level, f.Bytes = v.mended(), 0
 		f.Text = "no whole record, and none behind it: " + g.reason
