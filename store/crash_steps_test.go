@@ -120,10 +120,13 @@ func (w *world) step(what string, fn func() error) {
 
 // flush is a beat of the flusher. While it waits for the disk, others append.
 func (w *world) flush() {
-	before := w.s.Flushed()
+	before, fenced := w.s.Flushed(), w.fenced
 	w.nested = true
 	w.step("flush", w.s.flush)
 	w.nested = false
+	if fenced && w.s.Flushed() != before {
+		w.fail("flushed went from %d to %d after the store was fenced", before, w.s.Flushed())
+	}
 	if w.s.Flushed() < before {
 		w.fail("flushed went back from %d to %d", before, w.s.Flushed())
 	}
