@@ -20,7 +20,7 @@ var ErrGone = errors.New("no such segment")
 // goroutine; the other methods by one at a time, but Prepare and DropBefore.
 type Row struct {
 	fs   vfs.FS
-	dir  string
+	dirs Dirs
 	size int64
 
 	files atomic.Pointer[[]*File] // ascending; the slice is never changed
@@ -33,25 +33,38 @@ type Row struct {
 // is what a crash leaves of a create, and is removed; any other file of a wrong length is an error, since the size of files
 // cannot change under an existing row. Source: Java MappedFileQueue.load.
 func OpenRow(fs vfs.FS, dir string, size int64) (*Row, error) {
-	r := &Row{fs: fs, dir: dir, size: size}
-	if err := vfs.MakeDir(fs, dir); err != nil {
-		return nil, fmt.Errorf("cannot create %s: %w", dir, err)
+	return OpenRows(fs, Dirs{Write: []string{dir}}, size)
+}
+
+// OpenRows is OpenRow for files that are spread over directories; those of Read must be there. Source: Java
+// MultiPathMappedFileQueue.
+func OpenRows(fs vfs.FS, dirs Dirs, size int64) (*Row, error) {
+	r := &Row{fs: fs, dirs: dirs.clean(), size: size}
+	if len(r.dirs.Write) == 0 {
+		return nil, errors.New("no directory to write to")
 	}
-	starts, err := List(fs, dir, size)
+	for _, dir := range r.dirs.Write {
+		if err := vfs.MakeDir(fs, dir); err != nil {
+			return nil, fmt.Errorf("cannot create %s: %w", dir, err)
+		}
+	}
+	all, err := list(fs, slices.Concat(r.dirs.Write, r.dirs.Read), size)
 	if err != nil {
 		return nil, err
 	}
-	files := make([]*File, 0, len(starts))
-	for _, start := range starts {
-		name := filepath.Join(dir, Name(start))
-		file, err := fs.OpenFile(name, os.O_RDWR, 0)
+	files := make([]*File, 0, len(all))
+	for _, e := range all {
+		file, err := fs.OpenFile(e.name(), os.O_RDWR, 0)
+		if err != nil && slices.Contains(r.dirs.Read, e.dir) {
+			file, err = fs.OpenFile(e.name(), os.O_RDONLY, 0)
+		}
 		if err != nil {
 			for _, f := range files {
 				_ = f.release()
 			}
 			return nil, fmt.Errorf("cannot open segment: %w", err)
 		}
-		files = append(files, newFile(name, file, start, size))
+		files = append(files, newFile(e.name(), file, e.start, size))
 	}
 	r.files.Store(&files)
 	return r, nil
@@ -60,43 +73,19 @@ func OpenRow(fs vfs.FS, dir string, size int64) (*Row, error) {
 // List returns the first offsets of the files of a directory, ascending, and checks lengths and neighbours. Files
 // whose names are no segment names are passed over.
 func List(fs vfs.FS, dir string, size int64) ([]int64, error) {
-	entries, err := fs.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
+	all, err := list(fs, []string{dir}, size)
 	var starts []int64
-	for i, e := range entries {
-		start, ok := ParseName(e.Name())
-		if !ok || e.IsDir() {
-			continue
-		}
-		name := filepath.Join(dir, e.Name())
-		info, err := e.Info()
-		if err != nil {
-			return nil, err
-		}
-		if info.Size() < size && i == len(entries)-1 {
-			unused, err := startsZero(fs, name)
-			if err == nil && unused {
-				err = fs.Remove(name)
-			}
-			if err != nil {
-				return nil, err
-			}
-			if unused {
-				continue
-			}
-		}
-		if info.Size() != size {
-			return nil, fmt.Errorf("%s has %d bytes, but the store is configured for files of %d bytes", name, info.Size(), size)
-		}
-		if n := len(starts); n > 0 && starts[n-1]+size != start {
-			return nil, fmt.Errorf("%s does not follow the file before it, which starts at %d", name, starts[n-1])
-		}
-		starts = append(starts, start)
+	for _, e := range all {
+		starts = append(starts, e.start)
 	}
-	return starts, nil
+	return starts, err
 }
+
+// Dirs are the directories that new files go to; the slice may not be changed.
+func (r *Row) Dirs() []string { return r.dirs.Write }
+
+// Dir is the directory that the file that starts at start would be made in.
+func (r *Row) Dir(start int64) string { return r.dirs.of(start, r.size) }
 
 // startsZero tells whether nothing was ever written to a file: it is empty, or its first page is zero.
 func startsZero(fs vfs.FS, name string) (bool, error) {
@@ -149,7 +138,7 @@ func (r *Row) Prepare(start int64) error {
 	if r.next != nil || r.Find(start) != nil {
 		return nil
 	}
-	f, err := create(r.fs, r.dir, start, r.size)
+	f, err := create(r.fs, r.Dir(start), start, r.size)
 	if err == nil {
 		r.next = f
 	}
@@ -163,7 +152,7 @@ func (r *Row) Add(start int64) (*File, error) {
 	err := r.takePrepared(start)
 	if err == ErrGone {
 		var f *File
-		if f, err = create(r.fs, r.dir, start, r.size); err == nil {
+		if f, err = create(r.fs, r.Dir(start), start, r.size); err == nil {
 			r.push(f)
 		}
 	}
@@ -234,7 +223,7 @@ func (r *Row) drop(f *File) error {
 	rest := slices.DeleteFunc(slices.Clone(r.Files()), func(g *File) bool { return g == f })
 	r.files.Store(&rest)
 	r.mu.Unlock()
-	return errors.Join(f.release(), r.fs.SyncDir(r.dir))
+	return errors.Join(f.release(), r.fs.SyncDir(filepath.Dir(f.name)))
 }
 
 // Close closes all files; a prepared one that was never used is removed. It is idempotent.

@@ -17,19 +17,31 @@ const (
 
 // Append brings a batch into the log and its queues, in order, as a whole: with one write for each file touched. Then
 // the messages can be read, at once or, with SyncFlush, when they are on the disk. After ErrFenced, ErrDiskFull,
-// ErrTooLarge or ErrClosed nothing of the batch is in the log. now becomes the store time of the records; if
+// ErrTooLarge, ErrIncomplete or ErrClosed nothing of the batch is in the log. now becomes the store time of the records; if
 // another appender was a little ahead, its time. It may be called from any goroutine.
 func (s *Store) Append(b *Batch, now time.Time) error {
 	if len(b.entries) == 0 {
 		b.end = s.log.Max()
 		return nil
 	}
+	late, err := s.prepare(b)
+	if err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.Writable(); err != nil {
 		return err
 	}
-	if err := b.place(s.log, s.log.Max()); err != nil {
+	s.renew(b)
+	if late {
+		err = b.complete(s.cfg.PropCRC)
+	}
+	if err == nil {
+		err = b.place(s.log, s.log.Max())
+	}
+	if err != nil {
+		b.rewind()
 		return err
 	}
 	storeMs := now.UnixMilli()
@@ -39,29 +51,30 @@ func (s *Store) Append(b *Batch, now time.Time) error {
 	for i := range b.entries {
 		e := &b.entries[i]
 		e.StoreMs = storeMs
-		if e.Queue != nil {
-			if e.Queue.Moved() {
-				e.Queue = s.Queue(e.Queue.Topic(), e.Queue.ID())
-			}
-			e.Offset = e.Queue.Next()
+		if e.Queue != nil && !late {
+			e.Offset = e.Queue.Take(int64(e.Count))
 		}
 		message.Patch(b.buf[e.at:], e.Offset, e.Physical, storeMs)
+		if s.cfg.PropCRC {
+			message.SealCRC(b.Record(i))
+		}
 	}
 	if err := s.log.Append(b.runs); err != nil {
-		for i := range b.entries {
-			if q := b.entries[i].Queue; q != nil {
-				q.Rewind()
-			}
-		}
+		b.rewind()
 		if errors.Is(err, ErrDiskFull) {
 			s.need.Store(s.log.Needs(b.runs))
 		}
 		return err
 	}
 	for i := range b.entries {
-		if e := &b.entries[i]; e.Queue != nil {
-			s.put(e.Queue, consumequeue.Unit{Physical: e.Physical, Size: e.Size, Tag: e.Tag})
+		e := &b.entries[i]
+		if e.Queue == nil {
+			continue
 		}
+		u := consumequeue.Unit{Physical: e.Physical, Size: e.Size, Tag: e.Tag, StoreMs: storeMs, Base: e.Offset, Count: e.Count}
+		s.addExt(e.Queue, &u)
+		s.put(e.Queue, u)
+		s.putMulti(e)
 	}
 	if s.cfg.Appended != nil {
 		for _, r := range b.runs {
@@ -83,6 +96,13 @@ func (s *Store) put(q *consumequeue.Queue, u consumequeue.Unit) {
 	if pending == queuePage {
 		s.pages = append(s.pages, q)
 		ring(s.queuesDue)
+	}
+}
+
+// addExt keeps the tag of a unit in the queue's Ext, where that is wanted. s.mu is held.
+func (s *Store) addExt(q *consumequeue.Queue, u *consumequeue.Unit) {
+	if s.cfg.Ext && q.Kind() == consumequeue.Simple {
+		s.queues.AddExt(q, u, consumequeue.ExtUnit{Tag: u.Tag, StoreMs: u.StoreMs})
 	}
 }
 
@@ -120,7 +140,7 @@ func (s *Store) Writable() error {
 	if need == 0 {
 		return nil
 	}
-	free, _, err := s.cfg.FS.Free(s.cfg.CommitLogDir)
+	free, err := s.log.Free()
 	if err != nil || free < need {
 		return ErrDiskFull
 	}

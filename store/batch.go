@@ -11,14 +11,21 @@ const keepBuffer = 4 << 20
 
 // Batch is what one Append brings into the log: records, encoded when they are added, and afterwards the places they
 // got. It belongs to one goroutine and is used again after Reset. The zero value is ready.
+//
+// Append completes some records with what only the store knows: an inner batch for a Batch queue gets INNER_BASE, a
+// record with INNER_MULTI_DISPATCH the offsets in those queues (Config.MultiDispatch), and with Config.PropCRC each gets
+// its checksum. LateRoom says how much of the properties that may take. A batch whose Append failed is to be Reset.
 type Batch struct {
 	buf     []byte
+	spare   []byte // of records that are completed
+	moved   []int
 	entries []Entry
 	runs    []commitlog.Run
 	end     int64
 }
 
-// Entry is one record of a batch. Physical, Offset and StoreMs are set by Append.
+// Entry is one record of a batch. Physical, Offset, StoreMs and Count are set by Append, and Size if it completes the
+// record.
 type Entry struct {
 	Queue    *consumequeue.Queue // nil: only in the log
 	Tag      int64
@@ -26,8 +33,21 @@ type Entry struct {
 	Offset   int64 // number in the queue; 0 without a queue
 	StoreMs  int64
 	Size     int32 // of the record, bytes
+	Count    int32 // messages in it: 1, or those of an inner batch
 	at       int   // in buf
 	glued    bool
+	inner    bool // gets INNER_BASE
+	also     []multi
+}
+
+// EachQueue calls fn for every queue in which the record has a unit.
+func (e *Entry) EachQueue(fn func(q *consumequeue.Queue)) {
+	if e.Queue != nil {
+		fn(e.Queue)
+	}
+	for i := range e.also {
+		fn(e.also[i].queue)
+	}
 }
 
 // Add adds a message for queue q, whose unit will carry tag, and returns its index. The record is encoded at once;
@@ -36,7 +56,7 @@ type Entry struct {
 func (b *Batch) Add(q *consumequeue.Queue, d *message.Draft, tag int64) int {
 	at := len(b.buf)
 	b.buf = message.AppendRecord(b.buf, d)
-	b.entries = append(b.entries, Entry{Queue: q, Tag: tag, Size: int32(len(b.buf) - at), at: at})
+	b.entries = append(b.entries, Entry{Queue: q, Tag: tag, Size: int32(len(b.buf) - at), Count: 1, at: at})
 	return len(b.entries) - 1
 }
 
@@ -68,6 +88,9 @@ func (b *Batch) End() int64 { return b.end }
 func (b *Batch) Reset() {
 	if cap(b.buf) > keepBuffer {
 		b.buf = nil
+	}
+	if cap(b.spare) > keepBuffer {
+		b.spare = nil
 	}
 	clear(b.entries) // lets go of queues
 	clear(b.runs)

@@ -52,16 +52,12 @@ func (s *Store) cleanLoop(ctx context.Context) {
 // when it is too much.
 func (s *Store) measure() (used int) {
 	r := s.retention.Load()
-	for _, dir := range []string{s.cfg.CommitLogDir, s.cfg.Dir} {
-		free, total, err := s.cfg.FS.Free(dir)
-		if err != nil || total <= 0 {
-			continue // nothing is stopped, and nothing removed, because of an answer that did not come
-		}
-		used = max(used, int((total-free)*100/total))
-		if (total-free)*100%total != 0 && used < 100 {
-			used = max(used, int((total-free)*100/total)+1)
+	for i, dir := range s.log.Dirs() {
+		if n := s.usage(dir); i == 0 || n < used { // new files go where there is room
+			used = n
 		}
 	}
+	used = max(used, s.usage(s.cfg.Dir))
 	over := s.over.Load()
 	switch {
 	case used > r.Full:
@@ -76,6 +72,20 @@ func (s *Store) measure() (used int) {
 	}
 	return used
 }
+
+// usage is how much of the disk of a directory is in use, percent, rounded up; 0 if that cannot be told: nothing is
+// stopped, and nothing removed, because of an answer that did not come.
+func (s *Store) usage(dir string) int {
+	free, total, err := s.cfg.FS.Free(dir)
+	if err != nil || total <= 0 {
+		return 0
+	}
+	return min(int(((total-free)*100+total-1)/total), 100)
+}
+
+// dirFull tells whether no new log file goes to a directory, if there are others. Source: Java
+// DefaultMessageStore.isSpaceToDelete, getFullStorePaths.
+func (s *Store) dirFull(dir string) bool { return s.usage(dir) > s.retention.Load().Forced }
 
 // clean is one round: it removes the oldest files of the log, as far as hour, disk, or wish say so. The queues follow.
 func (s *Store) clean(ctx context.Context, used int) error {
@@ -164,7 +174,7 @@ func (s *Store) dropLog(physical int64) error {
 func (s *Store) follow() error {
 	first := s.log.Min()
 	err := s.eachQueue(func(q *consumequeue.Queue) error {
-		if err := s.queues.Trim(q, first); err != nil {
+		if err := s.set(q).Trim(q, first); err != nil {
 			return fmt.Errorf("cannot trim queue %s/%d: %w", q.Topic(), q.ID(), err)
 		}
 		return nil
@@ -201,7 +211,7 @@ func (s *Store) CleanExpiredQueues(keep func(topic string) bool) (removed int, e
 			return nil
 		}
 		delete(s.warm, q)
-		if err := s.queues.Delete(q); err != nil {
+		if err := s.set(q).Delete(q); err != nil {
 			return fmt.Errorf("cannot delete queue %s/%d: %w", q.Topic(), q.ID(), err)
 		}
 		removed++

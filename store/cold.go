@@ -24,7 +24,7 @@ func (g *get) cold(u consumequeue.Unit, rest []byte) bool {
 		g.removed = true
 		return true
 	case err == nil:
-		err = check(b, u.Physical)
+		err = s.whole(b, u.Physical)
 	}
 	if err != nil {
 		s.damaged(Damage{Physical: u.Physical, Bytes: int64(u.Size), Reason: err.Error()})
@@ -32,14 +32,14 @@ func (g *get) cold(u consumequeue.Unit, rest []byte) bool {
 		return true
 	}
 	g.dst = append(g.dst, b...)
-	g.res.Count++
+	g.res.Count += messages(u)
 	g.res.Bytes += len(b)
 	g.res.LastPhysical = u.Physical
 	return true
 }
 
-// check tells what is wrong with the bytes of a record.
-func check(b []byte, physical int64) error {
+// whole tells what is wrong with the bytes of a record.
+func (s *Store) whole(b []byte, physical int64) error {
 	r, err := message.Decode(b)
 	switch {
 	case err != nil:
@@ -48,6 +48,8 @@ func check(b []byte, physical int64) error {
 		return fmt.Errorf("record has %d bytes, its queue says %d", r.Size, len(b))
 	case r.Physical != physical:
 		return fmt.Errorf("record belongs to position %d", r.Physical)
+	case s.cfg.VerifyPropCRC && !message.CheckPropCRC(b):
+		return errors.New("property checksum is wrong or missing")
 	case !r.CheckCRC():
 		return errors.New("body has a wrong checksum")
 	}
@@ -173,7 +175,7 @@ func (s *Store) Record(physical int64, dst []byte) ([]byte, error) {
 	dst = grow(dst, int(size))
 	err := s.readLog(dst[at:], physical)
 	if err == nil && physical < s.hot() {
-		err = check(dst[at:], physical)
+		err = s.whole(dst[at:], physical)
 	}
 	if err != nil {
 		return dst[:at], fmt.Errorf("%w: %w", commitlog.ErrNoRecord, err)

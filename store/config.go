@@ -14,19 +14,45 @@ import (
 
 	"rocketd/internal/vfs"
 	"rocketd/message"
+	"rocketd/segment"
 	"rocketd/store/commitlog"
 	"rocketd/store/consumequeue"
 )
 
 // Config of a Store. Dir must be set.
 type Config struct {
-	Dir          string // storePathRootDir
-	CommitLogDir string // storePathCommitLog; empty is Dir/commitlog
+	Dir string // storePathRootDir
+	// CommitLogDir is storePathCommitLog; empty is Dir/commitlog. Several directories, with a comma between, take turns in
+	// holding new files. Those of ReadOnlyDirs (readOnlyCommitLogStorePaths) hold older files.
+	CommitLogDir string
+	ReadOnlyDirs string
+	logDirs      []string
 
 	// FileSize and QueueFileSize are the lengths of the files, bytes: mappedFileSizeCommitLog, default 1 GiB, and
 	// mappedFileSizeConsumeQueue, default 6,000,000 (a multiple of 20). They cannot change under an existing store.
 	FileSize      int64
 	QueueFileSize int64
+
+	// BatchFileSize is the same of the queues of BatchCQ topics: mapperFileSizeBatchConsumeQueue, default 13,800,000 (a
+	// multiple of 46). QueueKind gives the kind of a topic's queues, from its attribute queue.type; false says that the topic
+	// is not known, and nil that none is. It is called with a lock of the store held, must not wait or call the store, and
+	// may not change its mind about a topic that has queues.
+	BatchFileSize int64
+	QueueKind     func(topic string) (kind consumequeue.Kind, known bool)
+
+	// Ext keeps tags in ConsumeQueueExt: enableConsumeQueueExt, mappedFileSizeConsumeQueueExt, default 48 MiB. What is
+	// there is read anyhow.
+	Ext         bool
+	ExtFileSize int64
+
+	// MultiDispatch gives a record a unit in each queue that its property INNER_MULTI_DISPATCH names: enableLmq and
+	// enableMultiDispatch.
+	MultiDispatch bool
+
+	// PropCRC ends the properties of each record with a checksum: enabledAppendPropCRC. VerifyPropCRC takes only records
+	// that end with theirs for whole: forceVerifyPropCRC.
+	PropCRC       bool
+	VerifyPropCRC bool
 
 	// SyncFlush: what is appended is brought to the disk at once, and only what is there can be read. Otherwise
 	// it is brought there every FlushInterval (flushIntervalCommitLog, default 500 ms).
@@ -75,12 +101,13 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Dir == "" {
 		return c, errors.New("store: no directory given")
 	}
-	if strings.Contains(c.CommitLogDir, ",") {
-		return c, fmt.Errorf("store: several commit log directories are not supported: %s", c.CommitLogDir)
+	if c.logDirs = strings.Split(c.CommitLogDir, ","); c.CommitLogDir == "" {
+		c.logDirs = []string{filepath.Join(c.Dir, "commitlog")} // which may have commas
 	}
-	c.CommitLogDir = cmp.Or(c.CommitLogDir, filepath.Join(c.Dir, "commitlog"))
 	c.FileSize = cmp.Or(c.FileSize, 1<<30)
 	c.QueueFileSize = cmp.Or(c.QueueFileSize, 300_000*consumequeue.UnitSize)
+	c.BatchFileSize = cmp.Or(c.BatchFileSize, 300_000*consumequeue.BatchUnitSize)
+	c.ExtFileSize = cmp.Or(c.ExtFileSize, 48<<20)
 	c.FlushInterval = cmp.Or(c.FlushInterval, 500*time.Millisecond)
 	c.OpenFiles = cmp.Or(c.OpenFiles, openFiles())
 	if c.FileSize < message.MinSize+message.BlankSize || c.FileSize > 1<<31-1 {
@@ -88,6 +115,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.QueueFileSize < consumequeue.UnitSize || c.QueueFileSize%consumequeue.UnitSize != 0 {
 		return c, fmt.Errorf("store: consume queue files of %d bytes are not a multiple of %d", c.QueueFileSize, consumequeue.UnitSize)
+	}
+	if c.BatchFileSize < consumequeue.BatchUnitSize || c.BatchFileSize%consumequeue.BatchUnitSize != 0 {
+		return c, fmt.Errorf("store: batch consume queue files of %d bytes are not a multiple of %d", c.BatchFileSize, consumequeue.BatchUnitSize)
+	}
+	if c.ExtFileSize < 64 || c.ExtFileSize > 1<<31-1 {
+		return c, fmt.Errorf("store: consume queue ext files of %d bytes are not possible", c.ExtFileSize)
 	}
 	var err error
 	if c.Retention, err = c.Retention.withDefaults(); err != nil {
@@ -121,6 +154,16 @@ func openFiles() int {
 		return 256
 	}
 	return int(min(limit.Cur/4, 16384))
+}
+
+// logConfig is what the commit log needs to know.
+func (c *Config) logConfig() commitlog.Config {
+	return commitlog.Config{
+		FS:       c.FS,
+		Dirs:     segment.Dirs{Write: c.logDirs, Read: strings.Split(c.ReadOnlyDirs, ",")},
+		FileSize: c.FileSize,
+		Props:    c.VerifyPropCRC,
+	}
 }
 
 func tagsOf(r *message.Record) int64 {

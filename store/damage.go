@@ -158,7 +158,7 @@ func (s *Store) follows(r *message.Record) bool {
 	if r.QueueOffset >= q.Max() {
 		return true
 	}
-	u, err := s.queues.Unit(q, r.QueueOffset)
+	u, err := s.unit(q, r.QueueOffset)
 	return err == nil && u.Physical == r.Physical
 }
 

@@ -85,10 +85,14 @@ func (s *Store) Get(q *consumequeue.Queue, r Read, dst []byte) ([]byte, ReadResu
 		g := gets.Get().(*get)
 		g.store, g.r = s, r
 		g.min, g.end, g.visible, g.hot = s.log.Min(), s.log.Max(), s.Visible(), s.hot()
-		if g.start(res, dst); !g.queue(q) { // not to be read through the map: one by one then
+		queue := g.queue
+		if q.Kind() == consumequeue.Batch {
+			queue = g.batchQueue
+		}
+		if g.start(res, dst); !queue(q) { // not to be read through the map: one by one then
 			g.hot = math.MaxInt64
 			g.start(res, dst)
-			g.queue(q)
+			queue(q)
 		}
 		dst, res = g.dst, g.res
 		g.store, g.r, g.dst = nil, Read{}, nil
@@ -152,7 +156,7 @@ func (g *get) queue(q *consumequeue.Queue) bool {
 		}
 		limit -= n / consumequeue.UnitSize
 		for at := 0; at < n; at += consumequeue.UnitSize {
-			if !g.unit(consumequeue.ParseUnit(buf[at:]), buf[at+consumequeue.UnitSize:n]) {
+			if !g.unit(q, consumequeue.ParseUnit(buf[at:]), buf[at+consumequeue.UnitSize:n]) {
 				g.finish()
 				return !g.failed
 			}
@@ -171,7 +175,7 @@ func (g *get) read(q *consumequeue.Queue, buf []byte) (int, error) {
 }
 
 // unit takes the next unit; false means that it is not looked at any more. rest are the units behind it that are known.
-func (g *get) unit(u consumequeue.Unit, rest []byte) bool {
+func (g *get) unit(q *consumequeue.Queue, u consumequeue.Unit, rest []byte) bool {
 	if u.Filler() {
 		return true
 	}
@@ -183,8 +187,8 @@ func (g *get) unit(u consumequeue.Unit, rest []byte) bool {
 	if recordEnd > g.visible {
 		return false
 	}
-	if g.r.Match != nil && !g.r.Match(u.Tag) {
-		return true
+	if g.r.Match != nil && !g.match(q, u) {
+		return !g.waits
 	}
 	if g.full(u) {
 		return false
@@ -198,12 +202,32 @@ func (g *get) unit(u consumequeue.Unit, rest []byte) bool {
 		g.runAt = u.Physical
 	}
 	g.runEnd = recordEnd
-	g.runMsgs++
-	g.res.Count++
+	g.runMsgs += messages(u)
+	g.res.Count += messages(u)
 	g.res.Bytes += int(u.Size)
 	g.res.LastPhysical = u.Physical
 	return true
 }
+
+// match asks whether a message is wanted. Of an inner batch the unit says no tag, though its messages may have some, and
+// the consumer looks himself; so does he where a tag cannot be read.
+func (g *get) match(q *consumequeue.Queue, u consumequeue.Unit) bool {
+	switch {
+	case q.Kind() == consumequeue.Batch:
+		return u.Tag == 0 || g.r.Match(u.Tag)
+	case !consumequeue.IsExt(u.Tag):
+		return g.r.Match(u.Tag)
+	}
+	e, err := g.store.queues.Ext(q, u, !g.r.NoWait)
+	if errors.Is(err, consumequeue.ErrWouldWait) {
+		g.waits = true
+		return false
+	}
+	return err != nil || g.r.Match(e.Tag)
+}
+
+// messages is how many a unit stands for.
+func messages(u consumequeue.Unit) int { return max(int(u.Count), 1) }
 
 // full tells whether a further record would break a limit. Source: Java isTheBatchFull.
 func (g *get) full(u consumequeue.Unit) bool {
@@ -217,7 +241,7 @@ func (g *get) full(u consumequeue.Unit) bool {
 	if g.r.MaxBytes > 0 {
 		maxBytes = min(maxBytes, g.r.MaxBytes)
 	}
-	return g.res.Count >= min(maxCount, int(g.r.Max)) || g.res.Bytes+int(u.Size) > maxBytes
+	return g.res.Count+messages(u) > min(maxCount, int(g.r.Max)) || g.res.Bytes+int(u.Size) > maxBytes
 }
 
 // copyRun copies the run. If its file was dropped meanwhile, its messages do not count.

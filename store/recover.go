@@ -30,6 +30,7 @@ func (s *Store) recover(clean bool) error {
 	if err != nil {
 		return err
 	}
+	s.loaded = true
 	if lastUnit < 0 { // nothing to believe in
 		from = s.log.Min()
 	} else if clean && (lastUnit < from || s.check.logicsPhysical <= 0) {
@@ -119,11 +120,14 @@ func (s *Store) scanStart() int64 {
 // none has, and the end of that record.
 func (s *Store) loadQueues(limit int64) (last, end int64, err error) {
 	last = -1
-	err = s.queues.Load(limit, func(q *consumequeue.Queue) error {
-		if err := s.queues.Trim(q, s.log.Min()); err != nil {
+	found := func(q *consumequeue.Queue) error {
+		if err := s.checkKind(q); err != nil {
 			return err
 		}
-		u, ok, err := s.queues.Last(q)
+		if err := s.set(q).Trim(q, s.log.Min()); err != nil {
+			return err
+		}
+		u, ok, err := s.set(q).Last(q)
 		if err != nil {
 			return err
 		}
@@ -132,13 +136,19 @@ func (s *Store) loadQueues(limit int64) (last, end int64, err error) {
 		}
 		s.insert(q)
 		return nil
-	})
-	return last, end, err
+	}
+	for _, set := range s.sets() {
+		if err := set.Load(limit, found); err != nil {
+			return 0, 0, err
+		}
+	}
+	return last, end, nil
 }
 
-// build adds the unit of a record to its queue. Inner batches belong to queues of another kind.
+// build adds the units of a record to its queues. An inner batch makes a Batch queue if nobody knows its topic, and is
+// left out where the queue is of the other kind.
 func (s *Store) build(r *message.Record) error {
-	if !r.HasQueue() || r.SysFlag&message.FlagInnerBatch != 0 {
+	if !r.HasQueue() {
 		return nil
 	}
 	if !isName(r.Topic) || r.QueueID < 0 {
@@ -146,17 +156,38 @@ func (s *Store) build(r *message.Record) error {
 			"topic", string(r.Topic), "queue", r.QueueID, "physical", r.Physical)
 		return nil
 	}
-	q := s.Find(r.Topic, r.QueueID)
-	if q == nil {
-		q = s.Queue(string(r.Topic), r.QueueID)
+	guess, inner := consumequeue.Simple, r.SysFlag&message.FlagInnerBatch != 0
+	if inner {
+		guess = consumequeue.Batch
 	}
-	ok, err := s.queues.Build(q, r.QueueOffset, consumequeue.Unit{Physical: r.Physical, Size: r.Size, Tag: s.cfg.Tag(r)})
+	q := s.queue(r.Topic, r.QueueID, guess)
+	u := consumequeue.Unit{Physical: r.Physical, Size: r.Size, Tag: s.cfg.Tag(r), StoreMs: r.StoreMs, Count: r.InnerCount()}
+	switch {
+	case inner && q.Kind() != consumequeue.Batch:
+		s.cfg.Log.Error("inner batch left out of its queue: the topic has plain queues", "topic", q.Topic(), "physical", r.Physical)
+		return nil
+	case u.Count == 0:
+		s.cfg.Log.Error("inner batch left out of its queue: it does not say how many messages it holds", "topic", q.Topic(), "physical", r.Physical)
+		return nil
+	}
+	if r.QueueOffset >= q.Max() {
+		s.addExt(q, &u)
+	}
+	if err := s.buildUnit(q, r.QueueOffset, u); err != nil {
+		return err
+	}
+	return s.buildMulti(r)
+}
+
+// buildUnit adds one unit at its offset, unless it is there.
+func (s *Store) buildUnit(q *consumequeue.Queue, offset int64, u consumequeue.Unit) error {
+	ok, err := s.set(q).Build(q, offset, u)
 	if err != nil {
 		return err
 	}
 	if !ok {
 		s.cfg.Log.Error("record left out of its queue: its offset cannot be right",
-			"topic", q.Topic(), "queue", q.ID(), "offset", r.QueueOffset, "physical", r.Physical)
+			"topic", q.Topic(), "queue", q.ID(), "offset", offset, "physical", u.Physical)
 	}
 	if q.MarkDue() {
 		s.dirty = append(s.dirty, q)
@@ -186,7 +217,7 @@ func (s *Store) cutQueues(end int64) error {
 	slices.Sort(topics)
 	for _, topic := range topics {
 		for _, q := range s.Queues(topic) {
-			if err := s.queues.Cut(q, end); err != nil {
+			if err := s.set(q).Cut(q, end); err != nil {
 				return err
 			}
 		}

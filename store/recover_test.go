@@ -316,23 +316,6 @@ func TestRecover_LogGone(t *testing.T) {
 	}
 }
 
-// Files of another size than configured are refused with their name and both sizes.
-func TestOpen_OtherFileSize(t *testing.T) {
-	dir := t.TempDir()
-	s := testStore(t, dir)
-	send(t, s, "t", 0, numbered(0, 3)...)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	for _, cfg := range []Config{{Dir: dir, FileSize: 8192, QueueFileSize: 200}, {Dir: dir, FileSize: 4096, QueueFileSize: 400}} {
-		_, err := Open(cfg)
-		if err == nil || !strings.Contains(err.Error(), "00000000000000000000 has") {
-			t.Fatal(err)
-		}
-	}
-	testStore(t, dir)
-}
-
 // A deleted topic is gone from memory and disk, starts at 0 again, and stays gone after a clean end.
 func TestStore_DeleteTopic(t *testing.T) {
 	dir := t.TempDir()

@@ -155,7 +155,7 @@ func (s *Store) look(syncDue bool) error {
 		return nil
 	}
 	for q := range s.warm {
-		if s.queues.Quiet(q, quietRounds) {
+		if s.set(q).Quiet(q, quietRounds) {
 			delete(s.warm, q)
 		}
 	}
@@ -207,7 +207,7 @@ func (s *Store) writeDirty() error {
 
 func (s *Store) flushQueue(q *consumequeue.Queue) error {
 	s.warm[q] = true
-	return s.queues.Flush(q)
+	return s.set(q).Flush(q)
 }
 
 // syncAll brings log and queues to the disk and then says so in the checkpoint. s.writing is held.
@@ -221,8 +221,10 @@ func (s *Store) syncAll() error {
 	if err := s.writeDirty(); err != nil {
 		return err
 	}
-	if err := s.queues.Sync(); err != nil {
-		return err
+	for _, set := range s.sets() {
+		if err := set.Sync(); err != nil {
+			return err
+		}
 	}
 	if err := s.flush(); err != nil {
 		return err

@@ -18,10 +18,11 @@ import (
 
 // Store is the messages of a broker on one disk directory. Its methods may be called from any goroutine.
 type Store struct {
-	cfg    Config
-	log    *commitlog.Log
-	queues *consumequeue.Set
-	lock   io.Closer
+	cfg     Config
+	log     *commitlog.Log
+	queues  *consumequeue.Set // Simple ones
+	batches *consumequeue.Set // Batch ones
+	lock    io.Closer
 
 	// The append lock stands above everything else here: who holds it may take table or a queue's lock, never the
 	// other way round. It guards:
@@ -55,6 +56,8 @@ type Store struct {
 	check   checkpoint
 	synced  int64 // log position up to which the queues are on the disk
 
+	loaded bool // by Open, the queues: from then on it changes what is on the disk
+
 	physicMs atomic.Int64 // store time up to which the log is on the disk
 
 	logDue, queuesDue, fileDue chan struct{} // bells of Run's goroutines
@@ -85,13 +88,27 @@ func Open(cfg Config) (s *Store, err error) {
 	if s.lock, err = cfg.FS.Lock(s.path("lock")); err != nil {
 		return nil, fmt.Errorf("cannot open store %s: %w", cfg.Dir, err)
 	}
+	var clean bool
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.release())
+			if clean && !s.loaded { // nothing was changed
+				_ = cfg.FS.Remove(s.path("abort"))
+			}
+			err = explain(errors.Join(err, s.release()))
 			s = nil
 		}
 	}()
-	var clean bool
+	if err := s.inspect(); err != nil {
+		return s, err
+	}
+	lc := s.cfg.logConfig()
+	lc.Dirs.Full = s.dirFull
+	if s.log, err = commitlog.Open(lc); err != nil {
+		return s, err
+	}
+	if err := s.checkLog(); err != nil {
+		return s, err
+	}
 	if err := s.withBallast(func() (err error) { clean, err = s.markOpen(); return err }); err != nil {
 		return s, err
 	}
@@ -102,10 +119,7 @@ func Open(cfg Config) (s *Store, err error) {
 	if err := vfs.MakeDir(cfg.FS, s.path("consumequeue")); err != nil {
 		return s, fmt.Errorf("cannot create store: %w", err)
 	}
-	s.queues = consumequeue.NewSet(cfg.FS, s.path("consumequeue"), cfg.QueueFileSize, cfg.OpenFiles)
-	if s.log, err = commitlog.Open(cfg.FS, cfg.CommitLogDir, cfg.FileSize); err != nil {
-		return s, err
-	}
+	s.openQueues()
 	s.loadDamage()
 	if err := s.recover(clean); err != nil {
 		return s, fmt.Errorf("cannot recover store %s: %w", cfg.Dir, err)
@@ -114,6 +128,26 @@ func Open(cfg Config) (s *Store, err error) {
 	s.synced = -1 // what the recovery did to the queues is not on the disk
 	s.prepareAt = s.middle(s.log.Max())
 	return s, nil
+}
+
+// inspect refuses a directory that holds something else than a store that can be opened, before anything is written, and
+// takes over the file lengths that it finds.
+func (s *Store) inspect() error {
+	if err := s.checkPlaces(); err != nil {
+		return err
+	}
+	if err := s.checkRocks(); err != nil {
+		return err
+	}
+	s.checkCarried()
+	return s.adoptSizes()
+}
+
+// openQueues makes the sets of queues.
+func (s *Store) openQueues() {
+	s.queues = consumequeue.NewSet(s.cfg.FS, s.path("consumequeue"), s.cfg.QueueFileSize, s.cfg.OpenFiles)
+	s.queues.UseExt(s.cfg.FS, s.path("consumequeue_ext"), s.cfg.ExtFileSize, s.cfg.OpenFiles)
+	s.batches = consumequeue.NewBatchSet(s.cfg.FS, s.path("batchconsumequeue"), s.cfg.BatchFileSize, s.cfg.OpenFiles)
 }
 
 func (s *Store) path(name string) string { return filepath.Join(s.cfg.Dir, name) }
@@ -159,16 +193,10 @@ func (s *Store) Find(topic []byte, id int32) *consumequeue.Queue {
 	return nil
 }
 
-// Queue returns a queue and makes it if there is none. A new one is on the disk with its first message.
+// Queue returns a queue and makes it if there is none, of the kind that Config.QueueKind says. A new one is on the disk
+// with its first message.
 func (s *Store) Queue(topic string, id int32) *consumequeue.Queue {
-	s.tableMu.Lock()
-	defer s.tableMu.Unlock()
-	if i, ok := search(s.table[topic], id); ok {
-		return s.table[topic][i]
-	}
-	q := s.queues.New(topic, id)
-	s.insert(q)
-	return q
+	return s.queue([]byte(topic), id, consumequeue.Simple)
 }
 
 // insert adds a queue to the table. s.tableMu is held. Slices in the table are never changed, only replaced.
@@ -225,7 +253,7 @@ func (s *Store) DeleteTopic(topic string) error {
 	defer s.writing.Unlock()
 	for _, q := range qs {
 		delete(s.warm, q)
-		if err := s.queues.Delete(q); err != nil {
+		if err := s.set(q).Delete(q); err != nil {
 			// Files that stay would mix with those of a queue that gets the name again.
 			return s.queuesFailed(fmt.Errorf("cannot delete queue %s/%d: %w", topic, q.ID(), err))
 		}
@@ -264,7 +292,7 @@ func (s *Store) Close() error {
 func (s *Store) release() error {
 	var errs []error
 	if s.queues != nil {
-		errs = append(errs, s.queues.Close())
+		errs = append(errs, s.queues.Close(), s.batches.Close())
 	}
 	if s.log != nil {
 		errs = append(errs, s.log.Close())

@@ -22,7 +22,7 @@ func (s *Store) StoreTime(q *consumequeue.Queue, offset int64) int64 {
 	if q == nil || offset < q.Min() || offset >= q.Max() {
 		return -1
 	}
-	u, err := s.queues.Unit(q, offset)
+	u, err := s.unit(q, offset)
 	if err != nil || u.Filler() || u.Physical < s.log.Min() {
 		return -1
 	}
@@ -47,6 +47,9 @@ func (s *Store) EarliestTime() int64 { return s.timeAt(s.log.Min()) }
 func (s *Store) OffsetByTime(q *consumequeue.Queue, ms int64, b Boundary) int64 {
 	if q == nil {
 		return 0
+	}
+	if q.Kind() == consumequeue.Batch {
+		return s.batchByTime(q, ms, b)
 	}
 	lo, hi := q.Min(), q.Max()
 	// Messages whose record is gone count as old.

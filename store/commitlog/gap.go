@@ -2,6 +2,7 @@ package commitlog
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 
 	"rocketd/message"
@@ -175,4 +176,36 @@ func (l *Log) Written(from, to int64) int64 {
 		at += int64(len(b))
 	}
 	return end
+}
+
+// Foreign looks for a file that holds no record and does not begin like one: not with the magic of a record or a blank, nor
+// with zeros, which is what a crash leaves. It returns its name and how it begins, or "". Only such files are read.
+func (l *Log) Foreign() (name string, head []byte, err error) {
+	w := window{log: l}
+	for _, f := range l.row.Files() {
+		var b [message.BlankSize]byte
+		if err := l.row.ReadDisk(b[:], f.Start()); err != nil {
+			return "", nil, err
+		}
+		if startsAs(b[magicAt:], message.MagicV1) || startsAs(b[magicAt:], message.MagicV2) || startsAs(b[magicAt:], message.MagicBlank) {
+			continue
+		}
+		_, _, found, err := w.search(f, f.Start(), Visit{})
+		if err != nil {
+			return "", nil, err
+		}
+		if !found {
+			return f.Name(), b[:], nil
+		}
+	}
+	return "", nil, nil
+}
+
+// startsAs tells whether b is a magic, or what a write that ended too early leaves of it: the rest is zero.
+func startsAs(b []byte, magic int32) bool {
+	want := binary.BigEndian.AppendUint32(nil, uint32(magic))
+	for len(b) > 0 && b[0] == want[0] {
+		b, want = b[1:], want[1:]
+	}
+	return len(bytes.Trim(b, "\x00")) == 0
 }

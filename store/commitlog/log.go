@@ -35,10 +35,10 @@ var ErrNoRecord = errors.New("no record there")
 //
 // Source: Java CommitLog, END_FILE_MIN_BLANK_LENGTH.
 type Log struct {
-	row  *segment.Row
-	fs   vfs.FS
-	dir  string
-	size int64 // of a file
+	row   *segment.Row
+	fs    vfs.FS
+	size  int64 // of a file
+	props bool
 
 	max     atomic.Int64 // end of what is written: where the next record goes
 	flushed atomic.Int64 // end of what is on the disk
@@ -56,13 +56,28 @@ type Run struct {
 	Data     []byte
 }
 
-// Open opens the files in dir. The log may be read, and must be recovered (Scan, then Cut) before the first Append.
-func Open(fs vfs.FS, dir string, fileSize int64) (*Log, error) {
-	row, err := segment.OpenRow(fs, dir, fileSize)
+// Config of a Log.
+type Config struct {
+	FS       vfs.FS
+	Dirs     segment.Dirs // Full beside what is full anyhow: where a new file has no room
+	FileSize int64        // bytes
+	// Props: only records that end with a right property checksum are whole. Source: Java forceVerifyPropCRC.
+	Props bool
+}
+
+// Open opens the files. The log may be read, and must be recovered (Scan, then Cut) before the first Append.
+func Open(cfg Config) (*Log, error) {
+	l := &Log{fs: cfg.FS, size: cfg.FileSize, props: cfg.Props}
+	full := cfg.Dirs.Full
+	cfg.Dirs.Full = func(dir string) bool {
+		free, _, err := l.fs.Free(dir)
+		return err != nil || free < l.newFile() || full != nil && full(dir)
+	}
+	row, err := segment.OpenRows(cfg.FS, cfg.Dirs, cfg.FileSize)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open commit log: %w", err)
 	}
-	l := &Log{row: row, fs: fs, dir: dir, size: fileSize}
+	l.row = row
 	if files := row.Files(); len(files) > 0 {
 		l.max.Store(files[len(files)-1].End())
 	}
@@ -148,7 +163,7 @@ func (l *Log) add(start int64) error {
 	if !errors.Is(err, segment.ErrGone) {
 		return err
 	}
-	free, _, err := l.fs.Free(l.dir)
+	free, err := l.free(start)
 	if err == nil && free < l.newFile() {
 		return fmt.Errorf("%w: the next commit log file needs %d bytes, %d are free", ErrDiskFull, l.newFile(), free)
 	}
@@ -159,6 +174,23 @@ func (l *Log) add(start int64) error {
 		err = fmt.Errorf("%w: %w", ErrDiskFull, err)
 	}
 	return err
+}
+
+// Dirs are the directories that new files go to.
+func (l *Log) Dirs() []string { return l.row.Dirs() }
+
+// Free is how many bytes may be written where the next file would go.
+func (l *Log) Free() (int64, error) {
+	files := l.row.Files()
+	if len(files) == 0 {
+		return l.free(0)
+	}
+	return l.free(files[len(files)-1].End())
+}
+
+func (l *Log) free(start int64) (int64, error) {
+	free, _, err := l.fs.Free(l.row.Dir(start))
+	return free, err
 }
 
 // newFile is what must be free for a new file.
@@ -237,7 +269,7 @@ func (l *Log) Prepare() error {
 	if len(files) == 0 {
 		return nil
 	}
-	free, _, err := l.fs.Free(l.dir)
+	free, err := l.free(files[len(files)-1].End())
 	if err != nil || free < l.newFile() {
 		return err
 	}

@@ -253,6 +253,8 @@ func (w *window) record(f *segment.File, off int64) (rec message.Record, blank b
 		return rec, false, &badRecord{reason: err.Error()}
 	case rec.Physical != off:
 		return rec, false, &badRecord{reason: fmt.Sprintf("record belongs to position %d", rec.Physical)}
+	case w.log.props && !message.CheckPropCRC(b):
+		return rec, false, &badRecord{reason: "property checksum is wrong or missing"}
 	case !rec.CheckCRC():
 		damaged := rec
 		return rec, false, &badRecord{reason: "body has a wrong checksum", record: &damaged}

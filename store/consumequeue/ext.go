@@ -58,6 +58,19 @@ func parseExt(b []byte) (u ExtUnit, size int, ok bool) {
 	return ExtUnit{int64(be.Uint64(b[2:])), int64(be.Uint64(b[10:])), b[extMin:size]}, size, true
 }
 
+// SoundExt tells whether b begins with what can be the first unit of an Ext file, or what a crash leaves of one.
+func SoundExt(b []byte) bool {
+	if len(b) < extMin {
+		return false
+	}
+	be := binary.BigEndian
+	size, bits, ms := int(int16(be.Uint16(b))), int(int16(be.Uint16(b[18:]))), int64(be.Uint64(b[10:]))
+	return ms >= 0 && ms < maxStoreMs && bits >= 0 && (size == 0 || size >= extMin+bits)
+}
+
+// maxStoreMs is later than any store time.
+const maxStoreMs = 1 << 43
+
 // ext is the Ext of one queue. The newest bytes are in memory and written before the units that point to them.
 type ext struct {
 	size int64 // of a file
@@ -95,6 +108,17 @@ func (e *ext) inMemory(at int64, n int) ([]byte, bool) {
 	}
 	from := min(at-e.written, int64(len(e.pending)))
 	return append([]byte(nil), e.pending[from:min(from+int64(n), int64(len(e.pending)))]...), true
+}
+
+// unitInMemory copies the unit at byte at, if it is in memory.
+func (e *ext) unitInMemory(at int64) ([]byte, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if at < e.written {
+		return nil, false
+	}
+	_, n, _ := parseExt(e.pending[min(at-e.written, int64(len(e.pending))):])
+	return append([]byte(nil), e.pending[min(at-e.written, int64(len(e.pending))):][:n]...), true
 }
 
 // unwritten returns a copy of the bytes in memory, and where they go.

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path/filepath"
 
 	"rocketd/internal/vfs"
+	"rocketd/segment"
 )
 
 // UseExt makes the set read the Ext files of its queues, in <dir>/<topic>/<queue id>/, from Load on. fileSize is in
@@ -30,23 +32,33 @@ func (s *Set) AddExt(q *Queue, u *Unit, e ExtUnit) {
 	}
 }
 
-// Ext returns what was kept for the message of u; ok is false if nothing was, or if it cannot be read.
-func (s *Set) Ext(q *Queue, u Unit) (e ExtUnit, ok bool) {
+// Ext returns what was kept for the message of u. fs.ErrNotExist says that nothing was, ErrWouldWait, without wait, that it
+// is not in memory.
+func (s *Set) Ext(q *Queue, u Unit, wait bool) (ExtUnit, error) {
 	x := q.ext.Load()
 	if x == nil || !IsExt(u.Tag) {
-		return e, false
+		return ExtUnit{}, fs.ErrNotExist
 	}
-	b, err := s.extBytes(q, x, extPlace(u.Tag), extMin)
-	if err != nil || len(b) < extMin {
-		return e, false
+	at := extPlace(u.Tag)
+	b, ok := x.unitInMemory(at)
+	if !ok && !wait {
+		return ExtUnit{}, ErrWouldWait
 	}
-	if size := int(int16(binary.BigEndian.Uint16(b))); size > extMin {
-		if b, err = s.extBytes(q, x, extPlace(u.Tag), size); err != nil {
-			return e, false
+	if !ok {
+		var err error
+		if b, err = s.extBytes(q, x, at, extMin); err != nil {
+			return ExtUnit{}, err
+		}
+		if size := int(int16(binary.BigEndian.Uint16(b))); size > extMin {
+			if b, err = s.extBytes(q, x, at, size); err != nil {
+				return ExtUnit{}, err
+			}
 		}
 	}
-	e, _, ok = parseExt(b)
-	return e, ok
+	if e, _, ok := parseExt(b); ok {
+		return e, nil
+	}
+	return ExtUnit{}, fmt.Errorf("consume queue ext %s/%d has no unit at %d: %w", q.topic, q.id, at, fs.ErrNotExist)
 }
 
 // extBytes reads up to n bytes, not beyond the end of a file.
@@ -62,7 +74,7 @@ func (s *Set) extBytes(q *Queue, x *ext, at int64, n int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := make([]byte, min(int64(n), start+x.size-at))
+	b := make([]byte, max(min(int64(n), start+x.size-at), 2))
 	_, err = o.file.ReadAt(b, at-start)
 	return b, errors.Join(err, s.ext.put(o, false))
 }
@@ -107,7 +119,16 @@ func (s *Set) loadExt(q *Queue, clean bool) error {
 	if err != nil {
 		return fmt.Errorf("ext: %w", err)
 	}
-	q.ext.Store(&ext{size: s.ext.size, base: starts[0], written: starts[len(starts)-1] + s.ext.size})
+	x := &ext{size: s.ext.size, base: starts[0], written: starts[len(starts)-1] + s.ext.size}
+	head, err := s.extBytes(q, x, x.base, extMin)
+	if err != nil {
+		return fmt.Errorf("ext: %w", err)
+	}
+	if !SoundExt(head) {
+		return &segment.ForeignError{Name: filepath.Join(s.ext.queueDir(q), segment.Name(x.base)),
+			Problem: fmt.Sprintf("is no file of a consume queue ext (it begins with %q)", head), Remedy: buildAgain}
+	}
+	q.ext.Store(x)
 	return nil
 }
 

@@ -76,8 +76,8 @@ func TestSet_AddExt_Java(t *testing.T) {
 		if u.Tag != r.Address || !IsExt(u.Tag) {
 			t.Fatalf("row %d has address %d, not %d", rows, u.Tag, r.Address)
 		}
-		if e, ok := s.Ext(q, u); !ok || e.Tag != r.TagsCode || e.StoreMs != r.StoreTime || !bytes.Equal(e.Bits, bits) {
-			t.Fatalf("row %d: %+v %v", rows, e, ok)
+		if e, err := s.Ext(q, u, true); err != nil || e.Tag != r.TagsCode || e.StoreMs != r.StoreTime || !bytes.Equal(e.Bits, bits) {
+			t.Fatalf("row %d: %+v %v", rows, e, err)
 		}
 	}
 	if rows < 60 {
@@ -114,8 +114,8 @@ func TestSet_Ext_Reopen(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if e, ok := s.Ext(q, u); !ok || e.Tag != i || e.StoreMs != 1000+i || len(e.Bits) != int(i%7) {
-				t.Fatalf("offset %d at %d: %+v %v", i, extPlace(u.Tag), e, ok)
+			if e, err := s.Ext(q, u, true); err != nil || e.Tag != i || e.StoreMs != 1000+i || len(e.Bits) != int(i%7) {
+				t.Fatalf("offset %d at %d: %+v %v", i, extPlace(u.Tag), e, err)
 			}
 		}
 	}
@@ -167,11 +167,11 @@ func TestSet_Ext_Bad(t *testing.T) {
 	s.AddExt(q, &u, ExtUnit{Tag: 1})
 	q.Put(u)
 	for _, tag := range []int64{0, 7, -7, math.MinInt32, math.MinInt64 + 1, math.MinInt64 + 99, math.MinInt64 + 1<<40, math.MinInt32 - 1} {
-		if e, ok := s.Ext(q, Unit{Tag: tag}); ok {
+		if e, err := s.Ext(q, Unit{Tag: tag}, true); err == nil {
 			t.Errorf("%d leads to %+v", tag, e)
 		}
 	}
-	if _, ok := s.Ext(s.New("other", 0), u); ok {
+	if _, err := s.Ext(s.New("other", 0), u, true); err == nil {
 		t.Error("a queue without Ext has one")
 	}
 	if u.Tag = 5; true {

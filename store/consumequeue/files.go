@@ -28,6 +28,7 @@ type files struct {
 	open     map[fileKey]*openFile
 	newest   openFile         // ring: newest.older is the one used last, newest.newer the one to close
 	unsynced map[fileKey]bool // written since the last sync; true: created since then
+	made     bool             // dir is there, durably
 	order    []fileKey        // all of unsynced as they came, and some that are there no more
 }
 
@@ -73,6 +74,12 @@ func (f *files) get(key fileKey, create bool) (*openFile, error) {
 	}
 	file, err := f.fs.OpenFile(name, flag, 0o644)
 	if create && errors.Is(err, fs.ErrNotExist) {
+		if !f.made {
+			if err := vfs.MakeDir(f.fs, f.dir); err != nil {
+				return nil, err
+			}
+			f.made = true
+		}
 		if err := f.fs.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
 		}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"sort"
 	"strconv"
+
+	"rocketd/segment"
 )
 
 // Load finds all queues on the disk and calls fn for each. Units whose records start at limit or behind it are left
@@ -63,6 +65,9 @@ func (s *Set) load(q *Queue, limit int64) error {
 	// Everything is readable until the end is known.
 	lo, hi := starts[0]/s.unit, (starts[len(starts)-1]+s.files.size)/s.unit
 	q.reset(lo, hi)
+	if err := s.sound(q, starts[0]); err != nil {
+		return err
+	}
 	bad := func(u Unit) bool { return !s.kind.valid(u) || (!u.Filler() && u.Physical >= limit) }
 	end, err := s.searchPage(q, lo, bad)
 	if err == nil && end < 0 {
@@ -73,6 +78,23 @@ func (s *Set) load(q *Queue, limit int64) error {
 	}
 	return s.cut(q, lo, end, hi, !clean)
 }
+
+// sound refuses the first file of a queue if it does not begin like one: what lies behind the end of a queue is made zero.
+func (s *Set) sound(q *Queue, start int64) error {
+	var head [UnitSize]byte
+	if _, err := s.readFile(q, start, head[:]); err != nil {
+		return err
+	}
+	if !SoundUnit(head[:]) {
+		return &segment.ForeignError{Name: filepath.Join(s.Dir(q), segment.Name(start)),
+			Problem: fmt.Sprintf("is no file of a consume queue (it begins with %q)", head[:]), Remedy: buildAgain}
+	}
+	return nil
+}
+
+// buildAgain is what to do about a queue that cannot be used.
+const buildAgain = "bring it back from a copy; or move consumequeue, batchconsumequeue and consumequeue_ext away, " +
+	"all queues are built from the commit log then"
 
 // Cut takes the units off the end of a queue whose records start at limit or behind it.
 func (s *Set) Cut(q *Queue, limit int64) error {

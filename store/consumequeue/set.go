@@ -49,6 +49,9 @@ func (s *Set) New(topic string, id int32) *Queue {
 	return q
 }
 
+// Dir is the directory of a queue's files.
+func (s *Set) Dir(q *Queue) string { return s.files.queueDir(q) }
+
 // Read copies units from number from on into dst, at most up to the end, and returns how many bytes it copied: whole
 // units, at least one if from is one of q.Units, and not always as many as there are. After a read error, or if a
 // file is gone, it returns 0 and the error.
@@ -130,17 +133,37 @@ func (s *Set) Unit(q *Queue, number int64) (Unit, error) {
 
 // Find returns the unit of the message at offset, and its number. fs.ErrNotExist says that there is none.
 func (s *Set) Find(q *Queue, offset int64) (Unit, int64, error) {
-	number := offset
+	first, end := q.Units()
+	return s.find(q, offset, first, end)
+}
+
+func (s *Set) find(q *Queue, offset, first, end int64) (u Unit, number int64, err error) {
+	number = offset
 	if s.kind == Batch {
-		first, end := q.Units()
-		var err error
 		number, err = s.search(q, first, end, func(u Unit) bool { return u.Base+int64(u.Count) > offset })
-		if err != nil {
-			return Unit{}, 0, err
-		}
 	}
-	u, err := s.Unit(q, number)
+	if err == nil {
+		u, err = s.Unit(q, number)
+	}
 	return u, number, err
+}
+
+// FindCached is Find for who must not wait for the disk. ErrWouldWait says that the unit is not in memory.
+func (s *Set) FindCached(q *Queue, offset int64) (Unit, int64, error) {
+	first, end := q.tailFirst(), q.endUnit()
+	if s.kind == Simple {
+		if offset < first {
+			return Unit{}, 0, ErrWouldWait
+		}
+		return s.Find(q, offset)
+	}
+	if first == end {
+		return Unit{}, 0, ErrWouldWait
+	}
+	if u, err := s.Unit(q, first); err != nil || u.Base > offset {
+		return Unit{}, 0, errors.Join(err, ErrWouldWait)
+	}
+	return s.find(q, offset, first, end)
 }
 
 // Flush writes the units of a queue that wait in memory to its files. They are on the disk after Sync.

@@ -91,6 +91,22 @@ func (k Kind) parse(b []byte) Unit {
 	return ParseUnit(b)
 }
 
+// SoundUnit tells whether b begins with what can be the first unit of a queue, a filler, or what a crash leaves of one:
+// zeros at the end.
+func SoundUnit(b []byte) bool {
+	if len(b) < UnitSize {
+		return false
+	}
+	u := ParseUnit(b)
+	return u.Physical >= 0 && u.Physical < maxPhysical && (u.Filler() || u.Size >= 0 && u.Size < maxRecord)
+}
+
+// What no commit log can hold.
+const (
+	maxPhysical = 1 << 56
+	maxRecord   = 1 << 30
+)
+
 // Filler tells that the unit holds no message.
 func (u Unit) Filler() bool { return u.Size == fillerSize }
 
