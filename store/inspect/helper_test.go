@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -104,7 +105,7 @@ var start = time.UnixMilli(1_700_000_000_000)
 func ownStore(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
-	s, err := store.Open(store.Config{Dir: dir, FileSize: ownLogFile, QueueFileSize: ownQueueFile})
+	s, err := store.Open(store.Config{Dir: dir, FileSize: ownLogFile, QueueFileSize: ownQueueFile, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,11 +57,12 @@ func readIndexHead(r *reader) (head indexHead, sh indexShape, text string, err e
 	const each = indexSlot + 4*indexEntry
 	quarter := int32(min(r.size-indexHeader, math.MaxInt32) / each)
 	shapes := []indexShape{{defaultSlots, defaultEntries}, {quarter, 4 * quarter}}
+	usual := len(shapes)
 	if full := (r.size - indexHeader - indexEntry*int64(head.count)) / indexSlot; full > 0 && full <= math.MaxInt32/indexSlot {
 		shapes = append(shapes, indexShape{int32(full), head.count})
 	}
-	fits := false
-	for _, s := range shapes {
+	fits, second := false, indexShape{}
+	for i, s := range shapes {
 		if s.size() != r.size || s.slots < 1 {
 			continue
 		}
@@ -76,9 +77,22 @@ func readIndexHead(r *reader) (head indexHead, sh indexShape, text string, err e
 		if err != nil {
 			return head, sh, "", err
 		}
-		if e := parseKeyItem(b); e.physical == head.endPhysical && e.hash >= 0 {
+		e := parseKeyItem(b)
+		if e.physical != head.endPhysical || e.hash < 0 {
+			continue
+		}
+		if b, err = r.bytes(ctxNone, indexHeader+indexSlot*int64(e.hash%s.slots), indexSlot); err != nil {
+			return head, sh, "", err
+		}
+		if int32(binary.BigEndian.Uint32(b)) == head.count-1 {
 			return head, s, "", nil
 		}
+		if i < usual && second.slots == 0 { // perhaps only the slot is wrong
+			second = s
+		}
+	}
+	if second.slots > 0 {
+		return head, second, "", nil
 	}
 	if fits {
 		return head, sh, fmt.Sprintf("its header (next entry %d, last message at %d) does not agree with its entries", head.count, head.endPhysical), nil
@@ -145,7 +159,7 @@ func (x *indexCheck) finish() error {
 		if v.report.Log.Records > 0 {
 			v.report.add(Finding{Level: Note, Kind: KindIndex, File: "index", Text: "there is no index: messages cannot be found by key"})
 		}
-	case x.missing.count > 0 && x.missing.physical > x.end:
+	case x.missing.count > 0 && x.missing.physical >= x.end:
 		v.report.Index.Behind = x.missing.count
 		x.flushMissing(Mended, "; the next start builds them")
 	case x.missing.count > 0:

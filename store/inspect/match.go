@@ -193,11 +193,57 @@ func (v *verifier) skip(q *queue, i int64) error {
 		case v.done && u.Physical >= v.report.Log.End:
 			note(&ahead, q.next, &u)
 		default:
-			note(&wrong, q.next, &u)
+			is, err := v.foreign(q, q.next, &u)
+			if err != nil {
+				return err
+			}
+			if !is {
+				note(&wrong, q.next, &u)
+			}
 		}
 	}
 	flushAll()
 	return nil
+}
+
+// maxHeaders bounds how many wrong headers are looked for.
+const maxHeaders = 1000
+
+// header is a record whose topic, queue id or offset was changed: an entry knows better.
+type header struct {
+	physical int64
+	topic    string
+	topicAt  int64 // from the start of the record
+	id       int32
+	offset   int64
+}
+
+// foreign tells whether an entry points at a whole record that says another place, where nothing points at it, and
+// reports it: no checksum covers topic, queue id and offset.
+func (v *verifier) foreign(q *queue, i int64, u *unit) (bool, error) {
+	if q.batch || len(v.headers) >= maxHeaders {
+		return false, nil
+	}
+	r, _, err := v.peek.record(u.Physical)
+	if err != nil || len(r.Topic) != len(q.topic) || r.Size != u.Size || !r.HasQueue() {
+		return false, nil
+	}
+	place := fmt.Sprintf("queue %d, offset %d", r.QueueID, r.QueueOffset)
+	if string(r.Topic) != q.topic {
+		place = fmt.Sprintf("topic %q, %s", r.Topic, place)
+	} else if r.QueueID == q.id && r.QueueOffset == i {
+		return false, nil
+	}
+	topicAt := int64(r.Size) - int64(len(r.Properties)) - 2 - int64(len(r.Topic))
+	if said := v.queues[string(r.Topic)][r.QueueID]; said != nil {
+		if there, ok, err := v.unit(said, r.QueueOffset); err != nil || ok && there.Physical == u.Physical {
+			return false, err
+		}
+	}
+	v.headers = append(v.headers, header{u.Physical, q.topic, topicAt, q.id, i})
+	v.queueFinding(q, i, Damage, "the record there says "+place)
+	q.broken = true
+	return true, nil
 }
 
 // finish looks at what is left of a queue when the log ends.

@@ -50,10 +50,17 @@ func (s *Store) Plan(ctx context.Context) (*Plan, *Report, error) {
 	for _, g := range v.gaps {
 		p.gap(g)
 	}
+	for _, h := range v.headers {
+		p.header(h)
+	}
 	p.queues()
 	p.index()
 	p.config()
-	if len(p.Actions) > 0 || !v.check.there {
+	stale := false
+	for _, f := range v.report.Findings {
+		stale = stale || f.Kind == KindCheckpoint && f.Level != Note
+	}
+	if len(p.Actions) > 0 || stale {
 		p.add(Action{Do: DoWrite, File: "checkpoint", Text: "says that log and queues are on the disk", act: (*repair).checkpoint})
 	}
 	return p, v.report, nil
@@ -125,6 +132,18 @@ func (p *Plan) gap(g gap) {
 		return
 	}
 	p.add(a)
+}
+
+// header gives a record the place back that its entry says.
+func (p *Plan) header(h header) {
+	s := p.v.s
+	for _, f := range s.log {
+		if at := h.physical - f.start; at >= 0 && at < s.logSize {
+			p.add(Action{Do: DoWrite, File: s.relative(f.name), At: at, Bytes: h.topicAt + int64(len(h.topic)),
+				Text: fmt.Sprintf("topic %s, queue %d, offset %d, as the queue says of this record; the bytes are kept aside", h.topic, h.id, h.offset),
+				act:  func(r *repair) error { return r.header(f.name, at, h) }})
+		}
+	}
 }
 
 // queues builds again what is not as the log says.

@@ -251,6 +251,20 @@ func (r *repair) msBefore(physical int64) int64 {
 	return ms
 }
 
+// header writes topic, queue id and offset of the record at byte at: see message.Record.
+func (r *repair) header(name string, at int64, h header) error {
+	if err := r.keep(name, at, at+h.topicAt+int64(len(h.topic))); err != nil {
+		return err
+	}
+	return r.change(name, func(f vfs.File) error {
+		be := binary.BigEndian
+		_, err := f.WriteAt(be.AppendUint32(nil, uint32(h.id)), at+12)
+		_, err2 := f.WriteAt(be.AppendUint64(nil, uint64(h.offset)), at+20)
+		_, err3 := f.WriteAt([]byte(h.topic), at+h.topicAt)
+		return errors.Join(err, err2, err3)
+	})
+}
+
 // restore puts the backup of a configuration file in its place.
 func (r *repair) restore(path string) error {
 	fsys := r.s.cfg.FS

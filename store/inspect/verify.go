@@ -21,6 +21,8 @@ type verifier struct {
 	index  *indexCheck
 
 	gaps      []gap
+	headers   []header
+	peek      peeker
 	topics    map[string]bool // of topics.json; nil if it cannot be read
 	batches   map[string]bool // topics whose queues are of batches
 	delays    map[int32]int64 // ms of delay levels, as entries have them
@@ -54,10 +56,12 @@ func (s *Store) verify(ctx context.Context) (*verifier, error) {
 		batches:   make(map[string]bool),
 		delays:    make(map[int32]int64),
 		ext:       exts{s: s},
+		peek:      peeker{s: s},
 		lastEntry: -1,
 		zeros:     make([]byte, 64<<10),
 	}
 	defer v.ext.close()
+	defer v.peek.close()
 	v.unitsAtOnce = min(max(unitMemory/int64(len(s.queues)*batchUnitSize+1), fewUnits), manyUnits)
 	for _, f := range s.queues {
 		ids := v.queues[f.topic]
