@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -28,17 +29,25 @@ type repair struct {
 // asidePrefix begins the name of the directory for what a repair replaces.
 const asidePrefix = "repair-"
 
-// Repair does what the plan says, in place. It holds the store's lock meanwhile. It deletes nothing: what it replaces
+// Lock keeps brokers, Java's and ours, away from a store until the Closer is closed. The error of a store in use is a
+// *vfs.LockedError.
+func Lock(cfg Config) (io.Closer, error) {
+	fsys := cfg.FS
+	if fsys == nil {
+		fsys = vfs.OS
+	}
+	if _, err := fsys.Stat(cfg.Dir); err != nil {
+		return nil, err
+	}
+	return fsys.Lock(filepath.Join(cfg.Dir, "lock"))
+}
+
+// Repair does what the plan says, in place. The caller has called Lock before Open. It deletes nothing: what it replaces
 // lies in the returned directory afterwards. If it does not come to its end, a start of the broker reads the whole
 // log, and another Repair goes on.
 func (p *Plan) Repair(ctx context.Context, now time.Time) (aside string, err error) {
 	s := p.v.s
 	fsys := s.cfg.FS
-	lock, err := fsys.Lock(s.path("lock"))
-	if err != nil {
-		return "", fmt.Errorf("cannot repair a store in use: %w", err)
-	}
-	defer func() { err = errors.Join(err, lock.Close()) }()
 	r := &repair{ctx: ctx, s: s, v: p.v, plan: p, indexMs: -1, asideDir: s.path(asidePrefix + now.UTC().Format("20060102T150405.000"))}
 	if err := fsys.MkdirAll(r.asideDir, 0o755); err != nil {
 		return "", err
