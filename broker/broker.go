@@ -88,31 +88,46 @@ func New(cfg Config) (_ *Broker, err error) {
 
 func (b *Broker) component(name string) *slog.Logger { return b.log.With("component", name) }
 
-// openState opens what is on disk.
+// openState opens what is on disk. The topics come first: the store asks them for the kind of a queue.
 func (b *Broker) openState() (err error) {
 	s, d := b.cfg.Settings, newDirs(b.cfg.Settings)
+	b.registrar = newRegistrar(b.id, s, b.live, b.component("registration"))
+	b.topics, err = meta.OpenTopics(meta.Config{FS: b.cfg.FS, Dir: d.config, Log: b.component("topics"), Changed: b.registrar.mark})
+	if err != nil {
+		return err
+	}
+	retention, err := retentionOf(s)
+	if err != nil {
+		return err
+	}
 	b.store, err = store.Open(store.Config{
 		Dir:           d.root,
 		CommitLogDir:  d.commitLog,
+		ReadOnlyDirs:  s.String("readOnlyCommitLogStorePaths"),
 		FileSize:      s.Int64("mappedFileSizeCommitLog"),
 		QueueFileSize: s.Int64("mappedFileSizeConsumeQueue"),
+		BatchFileSize: s.Int64("mapperFileSizeBatchConsumeQueue"),
+		QueueKind:     b.queueKind,
+		Ext:           s.Bool("enableConsumeQueueExt"),
+		ExtFileSize:   s.Int64("mappedFileSizeConsumeQueueExt"),
+		MultiDispatch: s.Bool("enableLmq") && s.Bool("enableMultiDispatch"),
+		PropCRC:       s.Bool("enabledAppendPropCRC"),
+		VerifyPropCRC: s.Bool("forceVerifyPropCRC"),
 		SyncFlush:     s.String("flushDiskType") == "SYNC_FLUSH",
 		FlushInterval: s.Duration("flushIntervalCommitLog"),
 		Appended:      b.appended,
 		IndexMs:       b.indexMs,
 		Flushed:       func(int64) { b.put.Flushed() },
+		Retention:     retention,
+		Dropped:       b.dropped,
 		FS:            b.cfg.FS,
 		Log:           b.component("store"),
 	})
 	if err != nil {
 		return err
 	}
+	b.followRetention()
 	if err := b.openIndex(d.root); err != nil {
-		return err
-	}
-	b.registrar = newRegistrar(b.id, s, b.live, b.component("registration"))
-	b.topics, err = meta.OpenTopics(meta.Config{FS: b.cfg.FS, Dir: d.config, Log: b.component("topics"), Changed: b.registrar.mark})
-	if err != nil {
 		return err
 	}
 	b.groups, err = meta.OpenGroups(meta.Config{FS: b.cfg.FS, Dir: d.config, Log: b.component("groups")})
@@ -124,4 +139,16 @@ func (b *Broker) openState() (err error) {
 		return err
 	}
 	return b.ensureSystem()
+}
+
+// queueKind says for the store what kind of queue a topic has.
+func (b *Broker) queueKind(name string) (kind consumequeue.Kind, known bool) {
+	cfg := b.topics.Get([]byte(name))
+	if cfg == nil {
+		return 0, false
+	}
+	if cfg.Attributes["queue.type"] == "BatchCQ" {
+		return consumequeue.Batch, true
+	}
+	return consumequeue.Simple, true
 }

@@ -50,6 +50,8 @@ func (b *Broker) rows() []dispatch.Row {
 		pool(protocol.GetAllTopicConfig, b.manage.Topics),
 		pool(protocol.GetSystemTopicListFromBroker, b.manage.SystemTopics),
 		pool(protocol.CleanUnusedTopic, b.manage.CleanUnusedTopics),
+		pool(protocol.CleanExpiredConsumequeue, b.manage.CleanExpiredQueues),
+		pool(protocol.DeleteExpiredCommitlog, b.manage.DeleteExpired),
 		pool(protocol.UpdateAndCreateSubscriptiongroup, b.manage.UpdateGroup),
 		pool(protocol.UpdateAndCreateSubscriptiongroupList, b.manage.UpdateGroups),
 		pool(protocol.DeleteSubscriptiongroup, b.manage.DeleteGroup),

@@ -35,6 +35,8 @@ type Store interface {
 	Flushed() int64
 	Topics() []string
 	DeleteTopic(topic string) error
+	DeleteExpired()
+	CleanExpiredQueues(keep func(topic string) bool) (removed int, err error)
 }
 
 // Settings are the broker's configuration keys, by Java's names.
