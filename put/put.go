@@ -39,8 +39,8 @@ type Config struct {
 	// Grew is the bell of the store: it rings once per queue and batch, when the records can be read. With SyncFlush
 	// that is when they are on disk.
 	Grew func(t *protocol.Turn, q *consumequeue.Queue)
-	// Stored counts what was appended, once per run of records of one queue.
-	Stored func(q *consumequeue.Queue, records int, bytes int)
+	// Stored counts what was appended, once per run of records of one queue. An inner batch counts as its messages.
+	Stored func(q *consumequeue.Queue, messages int, bytes int)
 }
 
 // Service hands out one Batch per I/O context and completes those that wait for the disk.
@@ -239,19 +239,30 @@ func (b *Batch) Commit(t *protocol.Turn) {
 // account rings and counts once per run of records of one queue.
 func (b *Batch) account(t *protocol.Turn) {
 	for i := 0; i < b.log.Len(); {
-		q, n, bytes := b.log.At(i).Queue, 0, 0
+		q, first, n, bytes := b.log.At(i).Queue, i, 0, 0
 		for i < b.log.Len() && b.log.At(i).Queue == q {
 			bytes += int(b.log.At(i).Size)
-			n++
+			n += int(b.log.At(i).Count)
 			i++
 		}
 		b.svc.cfg.Stored(q, n, bytes)
-		if b.svc.cfg.SyncFlush {
-			last := b.log.At(i - 1)
-			b.unseen = append(b.unseen, unseen{last.Physical + int64(last.Size), q})
-		} else {
-			b.svc.cfg.Grew(t, q)
+		last := b.log.At(i - 1)
+		end := last.Physical + int64(last.Size)
+		b.grew(t, end, q)
+		for ; first < i; first++ {
+			for e, j := b.log.At(first), 0; j < e.Further(); j++ {
+				b.grew(t, end, e.FurtherQueue(j))
+			}
 		}
+	}
+}
+
+// grew rings for a queue, or with SyncFlush notes to do so when the log is on the disk up to end.
+func (b *Batch) grew(t *protocol.Turn, end int64, q *consumequeue.Queue) {
+	if b.svc.cfg.SyncFlush {
+		b.unseen = append(b.unseen, unseen{end, q})
+	} else {
+		b.svc.cfg.Grew(t, q)
 	}
 }
 
@@ -326,6 +337,8 @@ func Refusal(err error) *protocol.Error {
 		return protocol.Errorf(protocol.ServiceNotAvailable, "service not available now: the disk is full, messages are refused until there is space again: %v", err)
 	case errors.Is(err, store.ErrFenced):
 		return protocol.Errorf(protocol.ServiceNotAvailable, "service not available now: the store takes no more writes after a failed write or sync: %v", err)
+	case errors.Is(err, store.ErrIncomplete):
+		return protocol.Errorf(protocol.MessageIllegal, "the message cannot be stored: %v", err)
 	case errors.Is(err, store.ErrTooLarge):
 		return protocol.Errorf(protocol.MessageIllegal, "the message or batch does not fit into one file of the commit log (mappedFileSizeCommitLog)")
 	case errors.Is(err, store.ErrClosed):

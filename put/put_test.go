@@ -109,8 +109,8 @@ func open(t *testing.T, change func(*Config)) *room {
 		Grew: func(_ *protocol.Turn, q *consumequeue.Queue) {
 			r.events = append(r.events, fmt.Sprintf("bell %s max %d", q.Topic(), q.Max()))
 		},
-		Stored: func(q *consumequeue.Queue, records, _ int) {
-			r.events = append(r.events, fmt.Sprintf("stored %d in %s", records, q.Topic()))
+		Stored: func(q *consumequeue.Queue, messages, _ int) {
+			r.events = append(r.events, fmt.Sprintf("stored %d in %s", messages, q.Topic()))
 		},
 	}
 	if change != nil {

@@ -9,6 +9,7 @@ import (
 
 	"rocketd/message"
 	"rocketd/protocol"
+	"rocketd/store"
 	"rocketd/topic"
 )
 
@@ -25,6 +26,7 @@ type seen struct {
 	delayed    string // the property that makes it a delayed or timed message
 	half       bool
 	inner      bool // counts the messages of an inner batch
+	further    int  // queues beside its own that INNER_MULTI_DISPATCH names
 }
 
 // look reads the properties that matter here in one pass, without allocation.
@@ -61,6 +63,8 @@ func look(props []byte) (seen, *protocol.Error) {
 			s.half = bytes.EqualFold(value, []byte("true"))
 		case message.PropInnerNum:
 			s.inner = true
+		case message.PropInnerMultiDispatch:
+			s.further = bytes.Count(value, []byte{','}) + 1
 		}
 		return true
 	})
@@ -152,6 +156,20 @@ func forbidden(name []byte) *protocol.Error {
 
 func noGroup(group []byte) *protocol.Error {
 	return protocol.Errorf(protocol.SubscriptionGroupNotExist, "subscription group not exist, %s", group)
+}
+
+// checkRoom leaves room for what the store will add to n bytes of properties.
+func (s *Service) checkRoom(n, further int, inner bool) *protocol.Error {
+	room := 0
+	if inner || further > 0 {
+		room = store.LateRoom(further)
+	} else if s.cfg.PropCRC {
+		room = message.PropCRCSize + 1
+	}
+	if n > maxProperties-room {
+		return tooManyProperties(n + room)
+	}
+	return nil
 }
 
 func tooLong(n, limit int) *protocol.Error {

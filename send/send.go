@@ -50,6 +50,7 @@ type Config struct {
 	Cluster        string
 	Region         string
 	TraceOn        bool
+	PropCRC        bool          // the store ends the properties of each record with a checksum
 	Writable       func() bool   // brokerPermission has the write bit
 	NewID          func() []byte // a UNIQ_KEY for a message that came without
 	Failed         func()        // counts what the store refused
@@ -62,6 +63,7 @@ type Service struct {
 	added  []byte // properties that the broker adds to every single message, after CLUSTER
 	trace  string
 	single put.Answer
+	inner  put.Answer
 }
 
 // New makes a service.
@@ -72,7 +74,7 @@ func New(cfg Config) *Service {
 	}
 	s.added = message.AppendProperty(s.added, message.PropMsgRegion, []byte(cfg.Region))
 	s.added = message.AppendProperty(s.added, message.PropTraceSwitch, []byte(s.trace))
-	s.single = s.answer
+	s.single, s.inner = s.answer, s.answerInner
 	return s
 }
 
@@ -157,8 +159,8 @@ func (s *Service) stageOne(c *protocol.Call, h *protocol.SendMessageRequest, q *
 		return e
 	}
 	b.Scratch = s.properties(b.Scratch[:0], h.Properties, &seen)
-	if len(b.Scratch) > maxProperties {
-		return tooManyProperties(len(b.Scratch))
+	if e := s.checkRoom(len(b.Scratch), seen.further, false); e != nil {
+		return e
 	}
 	uniq := seen.uniq
 	if uniq == nil {
@@ -199,6 +201,9 @@ func (s *Service) stageBatch(c *protocol.Call, h *protocol.SendMessageRequest, q
 	if e := unserved(&outer, h.SysFlag); e != nil {
 		return e
 	}
+	if outer.uniq != nil && q.Kind() == consumequeue.Batch {
+		return s.stageInner(c, h, q, cfg, &outer)
+	}
 	var drafts []message.Draft
 	var tags []int64
 	var bad *protocol.Error
@@ -212,6 +217,9 @@ func (s *Service) stageBatch(c *protocol.Call, h *protocol.SendMessageRequest, q
 		}
 		if e == nil {
 			e = s.checkSize(h.Topic, body, props)
+		}
+		if e == nil {
+			e = s.checkRoom(len(props), in.further, false)
 		}
 		if e != nil {
 			bad = e
@@ -265,6 +273,11 @@ func (s *Service) create(c *protocol.Call, h *protocol.SendMessageRequest) {
 // answer writes what became of a message. Statuses other than success still carry the header, since the message is
 // stored. Source: Java SendMessageProcessor.handlePutMessageResult.
 func (s *Service) answer(t *protocol.Turn, k protocol.Ticket, o *put.Outcome) {
+	s.write(t, k, o, false)
+}
+
+// write is answer; inner tells the producer that its batch is one record.
+func (s *Service) write(t *protocol.Turn, k protocol.Ticket, o *put.Outcome, inner bool) {
 	if o.Status == put.Refused {
 		s.cfg.Failed()
 	}
@@ -292,6 +305,9 @@ func (s *Service) answer(t *protocol.Turn, k protocol.Ticket, o *put.Outcome) {
 	w.Int("queueOffset", o.Offset)
 	if len(o.Uniq) > 0 {
 		w.Bytes("transactionId", o.Uniq)
+	}
+	if inner {
+		w.Bytes("batchUniqId", o.Uniq)
 	}
 	w.Str("MSG_REGION", s.cfg.Region)
 	w.Str("TRACE_ON", s.trace)

@@ -40,15 +40,9 @@ type Entry struct {
 	also     []multi
 }
 
-// EachQueue calls fn for every queue in which the record has a unit.
-func (e *Entry) EachQueue(fn func(q *consumequeue.Queue)) {
-	if e.Queue != nil {
-		fn(e.Queue)
-	}
-	for i := range e.also {
-		fn(e.also[i].queue)
-	}
-}
+// Further is how many queues beside its own have a unit of the record, FurtherQueue one of them.
+func (e *Entry) Further() int                           { return len(e.also) }
+func (e *Entry) FurtherQueue(i int) *consumequeue.Queue { return e.also[i].queue }
 
 // Add adds a message for queue q, whose unit will carry tag, and returns its index. The record is encoded at once;
 // d may be used again. Limits of d are the caller's to check (message.AppendRecord). With q nil the message is

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"rocketd/message"
-	"rocketd/store/consumequeue"
 )
 
 func multiOn(c *Config) { c.MultiDispatch = true }
@@ -45,8 +44,11 @@ func TestStore_MultiDispatch(t *testing.T) {
 	for range 2 {
 		var names []string
 		e := sendMulti(t, s, "t", "%LMQ%1,%LMQ%2,plain")
-		for e.EachQueue(func(q *consumequeue.Queue) { names = append(names, q.Topic()) }); len(names) != 4; {
-			t.Fatal(names)
+		for i := range e.Further() {
+			names = append(names, e.FurtherQueue(i).Topic())
+		}
+		if got := strings.Join(names, " "); got != "%LMQ%1 %LMQ%2 plain" {
+			t.Fatal(got)
 		}
 		sendMulti(t, s, "u", "%LMQ%2")
 		sendMulti(t, s, "t", "")
