@@ -33,7 +33,7 @@ func newBench() *cobra.Command {
 func newLoad(mode, short string, run func(context.Context, bench.Config) (*bench.Result, error)) *cobra.Command {
 	var t talk
 	var header string
-	cfg := bench.Config{Batch: 1, Groups: 1, InFlight: 1, Size: 128}
+	cfg := bench.Config{Group: "rocketd_bench", Batch: 1, Groups: 1, InFlight: 1, Size: 128}
 	cmd := &cobra.Command{Use: mode, Short: short, Args: cobra.NoArgs}
 	t.flags(cmd, "text, json")
 	f := cmd.Flags()
@@ -47,7 +47,6 @@ func newLoad(mode, short string, run func(context.Context, bench.Config) (*bench
 	f.IntVar(&cfg.PID, "pid", 0, "process of the broker, for its CPU time and memory")
 	f.DurationVar(&cfg.Timeout, "timeout", 10*time.Second, "time without an answer after which requests count as lost")
 	f.IntVar(&cfg.Conns, "conns", 4, "connections")
-	f.StringVar(&cfg.Group, "group", "rocketd_bench", "consumer group")
 	if mode != "pull" {
 		f.IntVar(&cfg.InFlight, "in-flight", 16, "requests that a connection keeps open")
 		f.IntVar(&cfg.Size, "size", 128, "bytes of a body")
@@ -56,6 +55,7 @@ func newLoad(mode, short string, run func(context.Context, bench.Config) (*bench
 		f.Float64Var(&cfg.Rate, "rate", 0, "messages a second, whatever the answers do; 0 sends as fast as they come")
 	}
 	if mode != "send" {
+		f.StringVar(&cfg.Group, "group", cfg.Group, "consumer group")
 		f.IntVar(&cfg.Groups, "groups", 1, "consumer groups that each read everything")
 		f.IntVar(&cfg.Max, "max", 32, "messages that a pull asks for")
 	}

@@ -30,7 +30,7 @@ func newConsume() *cobra.Command {
 			"printed is committed: the next start goes on behind it. Without --count or --idle it runs until Ctrl-C.",
 		Example: "  rocketd consume orders --group billing\n" +
 			"  rocketd consume orders --group billing --count 10 -o json | jq .body",
-		Args: cobra.ExactArgs(1),
+		Args: onlyTopic,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) },
 	}
 	o.flags(cmd, "text (bodies), long, json")

@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"net"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -19,7 +20,7 @@ import (
 )
 
 func newNamesrv() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "namesrv [-c FILE] [--KEY VALUE ...]", Short: "Run a NameServer, with the options of Java's mqnamesrv",
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -33,10 +34,12 @@ func newNamesrv() *cobra.Command {
 			return serveNamesrv(cmd.Context(), cmd.OutOrStdout(), s, log)
 		},
 	}
+	setJavaHelp(cmd, "mqnamesrv", false)
+	return cmd
 }
 
 func newBroker() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "broker [-c FILE] [-n NAMESRV] [--KEY VALUE ...]", Short: "Run a broker, with the options of Java's mqbroker",
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -47,9 +50,19 @@ func newBroker() *cobra.Command {
 			if done || err != nil {
 				return err
 			}
-			return serveBroker(cmd.Context(), s, log, func(r broker.Ready) { _, _ = fmt.Fprintln(cmd.OutOrStdout(), bootLine(r)) })
+			ready := func(r broker.Ready) { _, _ = fmt.Fprintln(cmd.OutOrStdout(), bootLine(r)) }
+			return serveBroker(cmd.Context(), s, log, ready, byKey)
 		},
 	}
+	setJavaHelp(cmd, "mqbroker", true)
+	return cmd
+}
+
+// setJavaHelp has "rocketd help broker" say the same as "rocketd broker --help", whose flags cobra does not know.
+func setJavaHelp(cmd *cobra.Command, program string, isBroker bool) {
+	cmd.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
+		_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%s.\n\n%s", cmd.Short, javaUsage(program, isBroker))
+	})
 }
 
 // javaStart brings the settings in from file and flags. done says that all that was asked for has been printed.
@@ -106,7 +119,7 @@ func bootLine(r broker.Ready) string {
 func serveNamesrv(ctx context.Context, out io.Writer, s *settings.Settings, log *slog.Logger) error {
 	n, err := namesrv.New(namesrv.Config{Settings: s, Log: log})
 	if err != nil {
-		return &exitError{exitStart, err}
+		return &exitError{exitStart, byKey.explain(err)}
 	}
 	// Source: Java NamesrvStartup.start.
 	_, _ = fmt.Fprintf(out, "The Name Server boot success. serializeType=JSON, address %s:%d\n", s.String("bindAddress"), n.Addr().Port())
@@ -116,10 +129,10 @@ func serveNamesrv(ctx context.Context, out io.Writer, s *settings.Settings, log 
 	return nil
 }
 
-func serveBroker(ctx context.Context, s *settings.Settings, log *slog.Logger, ready func(broker.Ready)) error {
+func serveBroker(ctx context.Context, s *settings.Settings, log *slog.Logger, ready func(broker.Ready), how remedies) error {
 	b, err := broker.New(broker.Config{Settings: s, Log: log, Ready: ready})
 	if err != nil {
-		return &exitError{exitConfig, explainStart(err)}
+		return &exitError{exitConfig, how.explain(err)}
 	}
 	if err := b.Run(ctx); err != nil {
 		return &exitError{exitStart, err}
@@ -127,14 +140,23 @@ func serveBroker(ctx context.Context, s *settings.Settings, log *slog.Logger, re
 	return nil
 }
 
-// explainStart adds what to do to the errors that people meet.
-func explainStart(err error) error {
+// remedies name what chooses another port or another folder.
+type remedies struct{ port, folder string }
+
+// byKey is for a role that runs alone.
+var byKey = remedies{"listenPort", "storePathRootDir"}
+
+// explain adds what to do to the errors that people meet at a start.
+func (r remedies) explain(err error) error {
 	var locked *vfs.LockedError
+	var port *net.OpError
 	switch {
 	case errors.As(err, &locked):
-		return fmt.Errorf("%w; stop that process, or give this broker a store of its own", err)
-	case strings.Contains(err.Error(), "address already in use"):
-		return fmt.Errorf("%w; another server has the port, choose a different one", err)
+		return fmt.Errorf("%w; stop that process, or give this broker a store of its own (%s)", err, r.folder)
+	case errors.As(err, &port):
+		return fmt.Errorf("%w (%s chooses another port)", err, r.port)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w (%s chooses another folder)", err, r.folder)
 	}
 	return err
 }

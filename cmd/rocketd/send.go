@@ -26,9 +26,11 @@ func newSend() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "send TOPIC [MESSAGE ...]",
 		Short: "Send messages: the arguments, or each line of standard input",
+		Long: "Send messages: the arguments, or each line of standard input. Empty lines are passed over, since brokers take no\n" +
+			"message without a body. It ends at the first message that is refused.",
 		Example: "  rocketd send orders 'the first message' --tags new --keys order-1\n" +
 			"  tail -f access.log | rocketd send access -o json",
-		Args: cobra.MinimumNArgs(1),
+		Args: withTopic,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0], args[1:]) },
 	}
 	o.flags(cmd, "text, json")
@@ -86,7 +88,12 @@ func (o *sendOptions) run(cmd *cobra.Command, topic string, messages []string) e
 		return err
 	}
 	if len(messages) == 0 {
-		return eachLine(cmd.InOrStdin(), each)
+		return eachLine(cmd.InOrStdin(), func(line []byte) error {
+			if len(line) == 0 {
+				return nil
+			}
+			return each(line)
+		})
 	}
 	for _, m := range messages {
 		if err := each([]byte(m)); err != nil {

@@ -31,11 +31,14 @@ func newStandalone() *cobra.Command {
 		Use:   "rocketd",
 		Short: "Apache RocketMQ's server side in one program",
 		Long: "rocketd without a command runs a NameServer and a broker in this process, with their data in one folder.\n" +
-			"The other commands run one role alone, or talk to running servers.",
+			"The other commands run one role alone, or talk to running servers.\n\n" +
+			"In the environment ROCKETD_LOG, debug, info, warn or error, chooses what is logged to standard error.",
+		Version: versionText(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.Flags().Changed)
 		},
 	}
+	cmd.SetVersionTemplate(versionLine())
 	f := cmd.Flags()
 	f.StringVar(&o.data, "data", "rocketd-data", "folder for all data")
 	f.IntVar(&o.namesrvPort, "namesrv-port", 9876, "port of the NameServer")
@@ -59,7 +62,7 @@ func (o *standalone) run(ctx context.Context, out io.Writer, given func(flag str
 	ns.Set("listenPort", strconv.Itoa(o.namesrvPort))
 	n, err := namesrv.New(namesrv.Config{Settings: ns, Log: log.With("role", "namesrv")})
 	if err != nil {
-		return &exitError{exitConfig, fmt.Errorf("%w (--namesrv-port chooses another port)", err)}
+		return &exitError{exitConfig, remedies{"--namesrv-port", "--data"}.explain(err)}
 	}
 
 	s := settings.NewBroker(machine, log.With("role", "broker"))
@@ -99,7 +102,7 @@ func (o *standalone) run(ctx context.Context, out io.Writer, given func(flag str
 	}()
 	err = serveBroker(brokerCtx, s, log.With("role", "broker"), func(r broker.Ready) {
 		_, _ = io.WriteString(out, banner(s, r, namesrvAddr))
-	})
+	}, remedies{"--broker-port", "--data"})
 	stopNamesrv()
 	if nsErr := <-ended; err == nil && nsErr != nil {
 		err = &exitError{exitStart, nsErr}
@@ -122,11 +125,11 @@ func banner(s *settings.Settings, r broker.Ready, namesrvAddr string) string {
 
 In another terminal:
 
-  rocketd send hello "my first message"%s
-  rocketd consume hello --group demo%s
-  rocketd tail hello -f%s
+  %[9]s send hello "my first message"%[10]s
+  %[9]s consume hello --group demo%[10]s
+  %[9]s tail hello -f%[10]s
 
-Any RocketMQ client works with the name server address %s. Ctrl-C stops.
+Any RocketMQ client works with the name server address %[2]s. Ctrl-C stops.
 `, versionText(), namesrvAddr, port, port-2, r.Name, s.String("brokerClusterName"), r.Addr, s.String("storePathRootDir"),
-		flag, flag, flag, namesrvAddr)
+		os.Args[0], flag)
 }

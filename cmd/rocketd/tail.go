@@ -13,7 +13,7 @@ func newTail() *cobra.Command {
 		Use:     "tail TOPIC",
 		Short:   "Print a topic's newest messages, without a consumer group",
 		Example: "  rocketd tail orders -f -o long",
-		Args:    cobra.ExactArgs(1),
+		Args:    onlyTopic,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			show, err := t.printer(cmd.OutOrStdout())
 			if err != nil {

@@ -49,6 +49,21 @@ func (t *talk) connect() (*client.Client, func(), error) {
 	return c, r.Close, nil
 }
 
+// withTopic refuses a command line without a topic, onlyTopic also one with anything behind it.
+func withTopic(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return fmt.Errorf("the topic is missing; usage: %s", cmd.UseLine())
+	}
+	return nil
+}
+
+func onlyTopic(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return fmt.Errorf("only one topic is possible, and %q is too much; usage: %s", args[1], cmd.UseLine())
+	}
+	return withTopic(cmd, args)
+}
+
 // badOutput is the error for a form that a command does not have.
 func badOutput(got, allowed string) error {
 	return fmt.Errorf("--output %q: it must be one of %s", got, allowed)

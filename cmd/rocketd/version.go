@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
 
@@ -18,11 +19,15 @@ func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "rocketd %s (%s, %s/%s), speaks RocketMQ %s\n",
-				versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH, peerVersion)
+			_, err := io.WriteString(cmd.OutOrStdout(), versionLine())
 			return err
 		},
 	}
+}
+
+func versionLine() string {
+	return fmt.Sprintf("rocketd %s (%s, %s/%s), speaks RocketMQ %s\n",
+		versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH, peerVersion)
 }
 
 // versionText is the release, or the commit that the program was built from.
