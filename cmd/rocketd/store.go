@@ -33,7 +33,7 @@ func newStore() *cobra.Command {
 		Long: "Look at the files of a broker, Java's or rocketd's: DIR is its storePathRootDir. The store may be in use, stopped, or\n" +
 			"a copy; all but repair only read. Lengths of files are taken from the files.",
 	}
-	cmd.AddCommand(newStoreVerify(), newStoreStat(), newStoreDump(), newStoreExport(), newStoreRepair())
+	cmd.AddCommand(newStoreVerify(), newStoreStat(), newStoreDump(), newStoreExport(), newStoreRepair(), newStoreImport())
 	return cmd
 }
 

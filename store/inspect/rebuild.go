@@ -24,12 +24,12 @@ const (
 	flushEvery       = 1 << 16 // records
 )
 
-// tag is the tag of a new entry. Times of delivery are those of the levels that other entries show, else the default.
-func (r *repair) tag(e *entry) int64 {
+// tag is the tag of a new entry. Times of delivery are those of the levels in delays, ms, else the default.
+func (e *entry) tag(delays map[int32]int64) int64 {
 	if e.delay == 0 {
 		return e.unit.Tag
 	}
-	if d, ok := r.v.delays[e.delay]; ok {
+	if d, ok := delays[e.delay]; ok {
 		return e.ms + d
 	}
 	return e.ms + 1000*defaultDelays[min(int(e.delay), len(defaultDelays))-1]
@@ -45,7 +45,7 @@ type rebuilt struct {
 // rebuildQueues builds queues from the log.
 func (r *repair) rebuildQueues(broken []*queue) error {
 	fsys := r.s.cfg.FS
-	set := consumequeue.NewSet(fsys, r.s.path("consumequeue"), r.queueFileSize(false), openQueueFiles)
+	set := consumequeue.NewSet(fsys, r.s.path("consumequeue"), r.s.queueFileSize(false, defaultQueueFile), openQueueFiles)
 	queues := make(map[string]map[int32]*rebuilt)
 	for _, q := range broken {
 		ids := queues[q.topic]
@@ -55,7 +55,7 @@ func (r *repair) rebuildQueues(broken []*queue) error {
 		}
 		b := &rebuilt{}
 		if q.batch {
-			b.batch = &batchWriter{fs: fsys, dir: q.dir, size: r.queueFileSize(true)}
+			b.batch = &batchWriter{fs: fsys, dir: q.dir, size: r.s.queueFileSize(true, defaultBatchFile)}
 		} else {
 			b.simple = set.New(q.topic, q.id)
 		}
@@ -90,7 +90,7 @@ func (r *repair) rebuildQueues(broken []*queue) error {
 			if b == nil {
 				continue
 			}
-			e.unit.Tag = r.tag(e)
+			e.unit.Tag = e.tag(r.v.delays)
 			if !b.dirty {
 				b.dirty = true
 				dirty = append(dirty, b)
@@ -125,14 +125,10 @@ func (r *repair) rebuildQueues(broken []*queue) error {
 	return errors.Join(err, set.Close())
 }
 
-// queueFileSize is the length of the files of the other queues.
-func (r *repair) queueFileSize(batch bool) int64 {
+// queueFileSize is the length that most queue files of a kind have, or best if there are none.
+func (s *Store) queueFileSize(batch bool, best int64) int64 {
 	count := make(map[int64]int)
-	best := int64(defaultQueueFile)
-	if batch {
-		best = defaultBatchFile
-	}
-	for _, q := range r.s.queues {
+	for _, q := range s.queues {
 		if q.batch == batch && q.size > 0 && q.size%q.unitSize() == 0 {
 			if count[q.size]++; count[q.size] > count[best] {
 				best = q.size
