@@ -11,7 +11,7 @@ import (
 	"rocketd/topic"
 )
 
-// ErrIncomplete: a record cannot be completed with what only the store knows, see Batch. Who adds records sees to it
+// ErrIncomplete says that a record cannot be completed with what only the store knows, see Batch. Who adds records sees to it
 // that they can.
 var ErrIncomplete = errors.New("record cannot be completed")
 

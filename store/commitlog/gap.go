@@ -78,9 +78,9 @@ func (w *window) behind(f *segment.File, off int64, v Visit) (next, ms int64, fo
 func (w *window) goesOn(f *segment.File, off int64, v Visit) (ms int64, ok bool) {
 	rec, blank, err := w.record(f, off)
 	if blank {
-		head, err := w.bytes(f, off, message.BlankSize)
+		head, headErr := w.bytes(f, off, message.BlankSize)
 		next := w.log.row.Find(f.End())
-		if err != nil || next == nil {
+		if headErr != nil || next == nil {
 			return 0, false
 		}
 		if left, _ := message.PeekSize(head); int64(left) != f.End()-off {
