@@ -1,6 +1,8 @@
 package store
 
 import (
+	"errors"
+	"io/fs"
 	"math"
 	"slices"
 	"strings"
@@ -25,6 +27,9 @@ func (s *Store) recover(clean bool) error {
 	limit, safe := int64(math.MaxInt64), int64(math.MaxInt64)
 	if !clean {
 		limit, safe = from, from // units and records behind it may not be on the disk
+	}
+	if err := s.keepCheckpoint(clean); err != nil {
+		return err
 	}
 	lastUnit, unitsEnd, err := s.loadQueues(limit)
 	if err != nil {
@@ -92,6 +97,16 @@ func (s *Store) recover(clean bool) error {
 	level("store recovered", "clean", clean, "from", from, "physical", end.Physical, "records", end.Records,
 		"end", end.Reason, "took", time.Since(began))
 	return nil
+}
+
+// keepCheckpoint brings the checkpoint that was read after a crash to the disk. It may have been in the page cache alone,
+// and what the disk has may vouch for units that are taken off now.
+func (s *Store) keepCheckpoint(clean bool) error {
+	name := s.path("checkpoint")
+	if _, err := s.cfg.FS.Stat(name); clean || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return s.check.write(s.cfg.FS, name)
 }
 
 // scanStart returns where the log is read from: the last record that the checkpoint vouches for; if it names none
