@@ -90,6 +90,7 @@ func (s *Store) Append(b *Batch, now time.Time) error {
 // put adds a unit and sees to it that it will be written. s.mu is held.
 func (s *Store) put(q *consumequeue.Queue, u consumequeue.Unit) {
 	pending := q.Put(u)
+	s.units++
 	if q.MarkDue() {
 		s.dirty = append(s.dirty, q)
 	}

@@ -24,9 +24,9 @@ const flushEvery = 1 << 16
 func (s *Store) recover(clean bool) error {
 	began := time.Now()
 	from := s.scanStart()
-	limit, safe := int64(math.MaxInt64), int64(math.MaxInt64)
+	limit, unsafe := int64(math.MaxInt64), int64(math.MaxInt64) // from where units, records may not be on the disk
 	if !clean {
-		limit, safe = from, from // units and records behind it may not be on the disk
+		limit = from
 	}
 	if err := s.keepCheckpoint(clean); err != nil {
 		return err
@@ -61,7 +61,9 @@ func (s *Store) recover(clean bool) error {
 					return err
 				}
 			}
-			s.lastMs.Store(r.StoreMs)
+			if before := s.lastMs.Swap(r.StoreMs); !clean && (r.StoreMs >= s.check.physicMs || r.StoreMs < before) {
+				unsafe = min(unsafe, r.Physical)
+			}
 			return s.build(r)
 		},
 		Gap:     func(g commitlog.Gap) (bool, error) { return s.gap(g, clean) },
@@ -75,7 +77,7 @@ func (s *Store) recover(clean bool) error {
 	if err := s.writeBuilt(); err != nil {
 		return err
 	}
-	if err := s.log.Cut(min(safe, end.Physical), end.Physical); err != nil {
+	if err := s.log.Cut(min(unsafe, end.Physical), end.Physical); err != nil {
 		return err
 	}
 	if unitsEnd > end.Physical {

@@ -20,6 +20,15 @@ const (
 	quietRounds  = 60       // looks without a new unit until a queue's memory is let go
 )
 
+// With many queues that is put off, since it costs a write for each: until each of them has some units, in the mean, and
+// so that it is not at work all the time; but not for ever.
+const (
+	syncUnits   = 20 // of a queue
+	syncRest    = 8  // times as long as the last one took
+	maxInterval = time.Minute
+	maxBytes    = 2 << 30 // of the log
+)
+
 // Run brings to the disk what is appended, prepares the next file of the log, writes the queues and the checkpoint,
 // until ctx ends. A disk error does not end it: it fences the store (Writable tells), readers go on, and Run returns
 // the error in the end. Close does the rest.
@@ -104,7 +113,6 @@ func (s *Store) fileLoop(ctx context.Context) {
 func (s *Store) queueLoop(ctx context.Context) {
 	t := time.NewTicker(lookInterval)
 	defer t.Stop()
-	last := time.Now()
 	if err := s.look(true); err != nil { // so that a next start does not build again what this one did
 		s.cfg.Log.Error("cannot write consume queues", "err", err)
 	}
@@ -116,10 +124,7 @@ func (s *Store) queueLoop(ctx context.Context) {
 		case <-s.queuesDue:
 			err = s.writePages()
 		case now := <-t.C:
-			due := now.Sub(last) >= syncInterval
-			if err = s.look(due); err == nil && due {
-				last = now
-			}
+			err = s.look(now.Sub(s.syncedAt) >= min(max(syncInterval, syncRest*s.syncTook), maxInterval))
 		}
 		if err != nil {
 			s.cfg.Log.Error("cannot write consume queues", "err", err)
@@ -162,14 +167,28 @@ func (s *Store) look(syncDue bool) error {
 	if err := s.writeDamage(); err != nil { // tried again
 		s.cfg.Log.Warn("cannot write down what is damaged", "err", err)
 	}
-	if syncDue || s.log.Max()-s.synced >= syncBytes {
-		return s.queuesFailed(s.syncAll())
+	if syncDue || s.muchToSync() {
+		began := time.Now()
+		err := s.syncAll()
+		if err == nil {
+			s.syncedAt, s.syncTook = began, time.Since(began)
+		}
+		return s.queuesFailed(err)
 	}
 	if ms := s.physicMs.Load(); ms != s.check.physicMs {
 		s.check.physicMs = ms
 		return s.writeCheckpoint()
 	}
 	return nil
+}
+
+// muchToSync tells whether so much was appended that queues and checkpoint should not wait for their time. s.writing
+// is held.
+func (s *Store) muchToSync() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	bytes := s.log.Max() - s.synced
+	return bytes >= maxBytes || bytes >= syncBytes && s.units >= syncUnits*int64(len(s.dirty))
 }
 
 // queuesFailed stops appends after an error: units in memory would grow without end.
@@ -188,7 +207,7 @@ func (s *Store) queuesFailed(err error) error {
 func (s *Store) writeDirty() error {
 	s.mu.Lock()
 	todo := s.dirty
-	s.dirty = nil
+	s.dirty, s.units = nil, 0
 	s.mu.Unlock()
 	for i, q := range todo {
 		q.ClearDue()

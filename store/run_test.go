@@ -22,6 +22,7 @@ func TestRun_ByTheClock(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- s.Run(ctx) }()
+		synctest.Wait()
 		second := filepath.Join(dir, "commitlog", "00000000000012582912")
 		start := time.Now()
 		at := func(d time.Duration) {

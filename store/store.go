@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"rocketd/internal/vfs"
 	"rocketd/store/commitlog"
@@ -29,6 +30,7 @@ type Store struct {
 	mu        sync.Mutex
 	dirty     []*consumequeue.Queue // have units that wait to be written
 	pages     []*consumequeue.Queue // have a whole page of them
+	units     int64                 // that came since dirty was empty
 	paced     int64                 // end of what the system was told to write
 	prepareAt int64                 // log position at which the next file is prepared
 
@@ -51,10 +53,12 @@ type Store struct {
 	damages damages
 	opened  int64 // the log from here on was written by this process
 
-	writing sync.Mutex                   // held while queues are written or deleted; guards:
-	warm    map[*consumequeue.Queue]bool // have units in memory
-	check   checkpoint
-	synced  int64 // log position up to which the queues are on the disk
+	writing  sync.Mutex                   // held while queues are written or deleted; guards:
+	warm     map[*consumequeue.Queue]bool // have units in memory
+	check    checkpoint
+	synced   int64     // log position up to which the queues are on the disk
+	syncedAt time.Time // when the last such sync began
+	syncTook time.Duration
 
 	loaded bool // by Open, the queues: from then on it changes what is on the disk
 

@@ -10,10 +10,14 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"rocketd/internal/vfs"
 	"rocketd/segment"
 )
+
+// manyFiles is from how many on it is cheaper to sync the whole disk than each file.
+const manyFiles = 64
 
 // files keeps the queue files that were used last open, at most budget of them.
 type files struct {
@@ -26,9 +30,11 @@ type files struct {
 
 	mu       sync.Mutex // guards:
 	open     map[fileKey]*openFile
+	forgets  int              // how often a file was forgotten
+	round    int              // how often sync was called
 	newest   openFile         // ring: newest.older is the one used last, newest.newer the one to close
 	unsynced map[fileKey]bool // written since the last sync; true: created since then
-	made     bool             // dir is there, durably
+	made     atomic.Bool      // dir is there, durably
 	order    []fileKey        // all of unsynced as they came, and some that are there no more
 }
 
@@ -41,6 +47,7 @@ type openFile struct {
 	key          fileKey
 	file         vfs.File
 	users        int
+	round        int  // when it was used last
 	gone         bool // no longer in open; the last user closes
 	newer, older *openFile
 }
@@ -56,72 +63,98 @@ func (f *files) queueDir(q *Queue) string {
 }
 
 // get opens a file of a queue, or finds it open; create makes it, at its full size without disk space, as Java does.
-// The caller puts it back.
+// The caller puts it back. Others do not wait for the disk meanwhile.
 func (f *files) get(key fileKey, create bool) (*openFile, error) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if o := f.open[key]; o != nil {
-		o.users++
-		o.unlink()
-		f.link(o)
+	if o := f.use(key); o != nil {
+		f.mu.Unlock()
 		return o, nil
 	}
+	forgets := f.forgets
+	f.mu.Unlock()
+	file, made, err := f.openFile(key, create)
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if made {
+		f.mark(key, true)
+	}
+	if o := f.use(key); o != nil { // another was faster
+		return o, file.Close()
+	}
+	o := &openFile{key: key, file: file, users: 1}
+	if f.forgets != forgets { // perhaps of this one: it is closed when it is put back
+		o.gone = true
+		return o, nil
+	}
+	if oldest := f.newest.newer; create && len(f.open) >= f.budget && oldest.round+1 >= f.round {
+		o.gone = true // all are written in each round: to close one for another would open all of them each time
+		return o, nil
+	}
+	for len(f.open) >= f.budget && f.newest.newer != &f.newest {
+		if err := f.drop(f.newest.newer); err != nil {
+			return nil, errors.Join(err, file.Close())
+		}
+	}
+	f.open[key] = o
+	f.link(o)
+	o.round = f.round
+	return o, nil
+}
+
+// openFile opens a file, and with create makes it if it is not there as it should be, which made tells.
+func (f *files) openFile(key fileKey, create bool) (file vfs.File, made bool, err error) {
 	dir := f.queueDir(key.q)
 	name := filepath.Join(dir, segment.Name(key.start))
 	flag := os.O_RDWR
 	if create {
 		flag |= os.O_CREATE
 	}
-	file, err := f.fs.OpenFile(name, flag, 0o644)
+	file, err = f.fs.OpenFile(name, flag, 0o644)
 	if create && errors.Is(err, fs.ErrNotExist) {
-		if !f.made {
+		if !f.made.Load() {
 			if err := vfs.MakeDir(f.fs, f.dir); err != nil {
-				return nil, err
+				return nil, false, err
 			}
-			f.made = true
+			f.made.Store(true)
 		}
 		if err := f.fs.MkdirAll(dir, 0o755); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		file, err = f.fs.OpenFile(name, flag, 0o644)
 	}
+	if err != nil || !create {
+		return file, false, err
+	}
+	size, err := file.Size()
+	if err == nil && size != f.size {
+		err, made = file.Truncate(f.size), true
+	}
 	if err != nil {
-		return nil, err
+		return nil, false, fmt.Errorf("cannot create %s: %w", name, errors.Join(err, file.Close()))
 	}
-	if create {
-		size, err := file.Size()
-		if err == nil && size != f.size {
-			err = file.Truncate(f.size)
-			f.mark(key, true)
-		}
-		if err != nil {
-			_ = file.Close()
-			return nil, fmt.Errorf("cannot create %s: %w", name, err)
-		}
+	return file, made, nil
+}
+
+// use returns a file that is open, for one more user, or nil. f.mu is held.
+func (f *files) use(key fileKey) *openFile {
+	o := f.open[key]
+	if o != nil {
+		o.users++
+		o.round = f.round
+		o.unlink()
+		f.link(o)
 	}
-	for len(f.open) >= f.budget && f.newest.newer != &f.newest {
-		if err := f.drop(f.newest.newer); err != nil {
-			_ = file.Close()
-			return nil, err
-		}
-	}
-	o := &openFile{key: key, file: file, users: 1}
-	f.open[key] = o
-	f.link(o)
-	return o, nil
+	return o
 }
 
 // opened returns a file if it is open; the caller puts it back.
 func (f *files) opened(key fileKey) *openFile {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	o := f.open[key]
-	if o != nil {
-		o.users++
-		o.unlink()
-		f.link(o)
-	}
-	return o
+	return f.use(key)
 }
 
 // put gives an open file back. wrote says that it was written to.
@@ -154,6 +187,7 @@ func (f *files) forget(key fileKey) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.unsynced, key)
+	f.forgets++
 	if o := f.open[key]; o != nil {
 		return f.drop(o)
 	}
@@ -175,6 +209,7 @@ func (f *files) sync() (err error) {
 	f.mu.Lock()
 	todo, order := f.unsynced, f.order
 	f.unsynced, f.order = make(map[fileKey]bool), nil
+	f.round++
 	f.mu.Unlock()
 	defer func() {
 		if err == nil {
@@ -188,6 +223,10 @@ func (f *files) sync() (err error) {
 			}
 		}
 	}()
+	if len(order) > manyFiles && vfs.SyncAll(f.fs, f.dir) == nil { // what fails there is tried one by one
+		f.nameAll(order)
+		return nil
+	}
 	dirs := make(map[string]bool)
 	for _, key := range order {
 		if created, ok := todo[key]; ok {
@@ -201,8 +240,23 @@ func (f *files) sync() (err error) {
 			return err
 		}
 	}
+	f.nameAll(order)
+	return nil
+}
+
+// nameAll notes that the directories of queues are on the disk.
+func (f *files) nameAll(order []fileKey) {
 	for _, key := range order {
 		key.q.named = key.q.named || !f.nameless
+	}
+}
+
+// close1 closes a file that nobody will use soon.
+func (f *files) close1(key fileKey) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if o := f.open[key]; o != nil && o.users == 0 {
+		return f.drop(o)
 	}
 	return nil
 }
@@ -303,11 +357,11 @@ func (f *files) remove(q *Queue, from int64) error {
 
 // removeFile removes one file of a queue, durably: see segment.Row.
 func (f *files) removeFile(q *Queue, start int64) error {
-	if err := f.forget(fileKey{q, start}); err != nil {
-		return err
-	}
 	dir := f.queueDir(q)
 	if err := f.fs.Remove(filepath.Join(dir, segment.Name(start))); err != nil {
+		return err
+	}
+	if err := f.forget(fileKey{q, start}); err != nil { // now that nobody can open it any more
 		return err
 	}
 	return f.fs.SyncDir(dir)

@@ -7,10 +7,9 @@ import (
 
 // Units that stay in memory for consumers at the tail, and how the pieces that hold them grow.
 const (
-	keepUnits   = 1024
-	firstChunk  = 16
-	secondChunk = 64
-	fullChunk   = 256
+	keepUnits  = 1024
+	firstChunk = 16 // the next ones are twice as large
+	fullChunk  = 256
 )
 
 // Queue is one queue. An idle one is this struct and nothing else: no file, no map, no goroutine.
@@ -140,10 +139,7 @@ func (q *Queue) grow(at int64) *chunk {
 	var c *chunk
 	size, unit := firstChunk, q.kind.unit()
 	if q.tail != nil {
-		size = secondChunk
-		if len(q.tail.buf) > firstChunk*unit {
-			size = fullChunk
-		}
+		size = min(2*len(q.tail.buf)/unit, fullChunk)
 	}
 	for q.head != nil && q.head != q.tail && q.head.end() <= q.written && at-q.head.end() >= keepUnits {
 		c = q.head

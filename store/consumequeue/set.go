@@ -247,10 +247,20 @@ func (s *Set) Sync() error {
 }
 
 // Quiet is called for each queue that has units in memory, once a round. After rounds without a Flush it lets go of
-// the memory; then it returns true and need not be called until the next Flush.
+// the memory and of the file; then it returns true and need not be called until the next Flush.
 func (s *Set) Quiet(q *Queue, rounds int) bool {
 	q.quiet++
-	return q.dead.Load() || (q.quiet > rounds && q.release())
+	if q.dead.Load() {
+		return true
+	}
+	if q.quiet <= rounds || !q.release() {
+		return false
+	}
+	if last := q.endUnit() - 1; last >= 0 {
+		at := last * s.unit
+		_ = s.files.close1(fileKey{q, at - at%s.files.size})
+	}
+	return true
 }
 
 // Delete removes a queue with its files. Who still holds it can Put and Read, but nothing is written.
