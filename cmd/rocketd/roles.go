@@ -112,6 +112,9 @@ func bootLine(r broker.Ready) string {
 	line := fmt.Sprintf("The broker[%s, %s] boot success. serializeType=JSON", r.Name, r.Addr)
 	if r.Namesrv != "" {
 		line += " and name server is " + r.Namesrv
+		if r.Registered == 0 {
+			line += " (none has taken the registration yet)"
+		}
 	}
 	return line
 }

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 // The program as a user types it. Scripts have two commands of their own:
 //
 //	serve NAME TEXT ARGS...   run rocketd in the background until its output has a line with TEXT
-//	stop NAME                 send it SIGTERM; it must end by itself with exit code 0
+//	quit NAME                 send it SIGTERM; it must end by itself with exit code 0
 //
 // and $NS, $BROKER (free ports, each with the one two below) and $NAMESRV (127.0.0.1:$NS), $BIN (the scripts).
 func TestScript(t *testing.T) {
@@ -46,7 +46,7 @@ func TestScript(t *testing.T) {
 			env.Values["servers"] = map[string]*server{}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"serve": serve, "stop": stop},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"serve": serve, "quit": quit},
 	})
 }
 
@@ -101,9 +101,9 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Value("servers").(map[string]*server)[args[0]] = s
 }
 
-func stop(ts *testscript.TestScript, neg bool, args []string) {
+func quit(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
-		ts.Fatalf("usage: stop NAME")
+		ts.Fatalf("usage: quit NAME")
 	}
 	s := ts.Value("servers").(map[string]*server)[args[0]]
 	ts.Check(s.cmd.Process.Signal(syscall.SIGTERM))
