@@ -4,6 +4,7 @@ package broker
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -95,6 +96,11 @@ func (b *Broker) openState() (err error) {
 	b.topics, err = meta.OpenTopics(meta.Config{FS: b.cfg.FS, Dir: d.config, Log: b.component("topics"), Changed: b.registrar.mark})
 	if err != nil {
 		return err
+	}
+	for _, key := range []string{"timerRocksDBEnable", "transRocksDBEnable", "indexRocksDBEnable"} {
+		if s.Bool(key) {
+			return fmt.Errorf("%s=true: this broker keeps nothing in RocksDB; messages that Java keeps there would be missing", key)
+		}
 	}
 	retention, err := retentionOf(s)
 	if err != nil {

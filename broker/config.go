@@ -124,6 +124,9 @@ func (l *live) shortPoll() time.Duration {
 // dirs are the places on disk.
 type dirs struct{ root, commitLog, config string }
 
+// commitLogs are the directories that hold the log, at least one.
+func (d dirs) commitLogs() []string { return strings.Split(d.commitLog, ",") }
+
 func newDirs(s *settings.Settings) dirs {
 	root := s.String("storePathRootDir")
 	d := dirs{root: root, commitLog: s.String("storePathCommitLog"), config: filepath.Join(root, "config")}

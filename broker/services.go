@@ -23,9 +23,13 @@ import (
 	"rocketd/rpc"
 	"rocketd/send"
 	"rocketd/stats"
+	"rocketd/store"
 	"rocketd/store/consumequeue"
 	"rocketd/topic"
 )
+
+// maxFurther is for how many further queues of a message (INNER_MULTI_DISPATCH) the room in a file is counted.
+const maxFurther = 64
 
 // system says which topics this broker makes for itself.
 func (b *Broker) system() meta.System {
@@ -71,7 +75,7 @@ func (b *Broker) buildServices() {
 		Log:          b.store,
 		SyncFlush:    s.String("flushDiskType") == "SYNC_FLUSH",
 		FlushTimeout: s.Duration("syncFlushTimeout"),
-		MaxGroup:     s.Int64("mappedFileSizeCommitLog") - message.BlankSize,
+		MaxGroup:     b.store.FileSize() - message.BlankSize - int64(store.LateRoom(maxFurther)),
 		Grew:         func(t *protocol.Turn, q *consumequeue.Queue) { b.room.Wake(t, q) },
 		Stored:       b.stored,
 	})
@@ -86,6 +90,7 @@ func (b *Broker) buildServices() {
 		Region:         b.id.region,
 		TraceOn:        s.Bool("traceOn"),
 		Writable:       b.live.writable,
+		PropCRC:        s.Bool("enabledAppendPropCRC"),
 		NewID:          func() []byte { return ids.Append(nil, time.Now()) },
 		Failed:         func() { b.board.PutFailed.Add(1) },
 		StartAt:        s.Int64("startAcceptSendRequestTimeStamp"),
@@ -116,7 +121,7 @@ func (b *Broker) buildServices() {
 	b.manage = manage.New(manage.Config{
 		Cluster: b.id.cluster, Broker: b.id.name, Addr: b.id.addr.String(),
 		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Clients: b.clients, Stats: b.board,
-		Store: b.store, Settings: s, Runtime: manage.Runtime{Started: time.Now(), FS: b.cfg.FS, CommitLogDir: newDirs(s).commitLog, QueueDir: newDirs(s).root, Pool: func() int { return b.table.Waiting() }}, SystemTopics: own,
+		Store: b.store, Settings: s, Runtime: manage.Runtime{Started: time.Now(), FS: b.cfg.FS, CommitLogDirs: newDirs(s).commitLogs(), QueueDir: newDirs(s).root, Pool: func() int { return b.table.Waiting() }}, SystemTopics: own,
 		Reset: func(q *consumequeue.Queue) { b.room.Wake(nil, q) },
 	})
 	b.table = dispatch.New(dispatch.Config{

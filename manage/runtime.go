@@ -13,11 +13,11 @@ import (
 
 // Runtime is what runtime information needs to know beside the tables.
 type Runtime struct {
-	Started      time.Time
-	FS           vfs.FS
-	CommitLogDir string
-	QueueDir     string     // of the consume queues
-	Pool         func() int // calls that wait for the pool
+	Started       time.Time
+	FS            vfs.FS
+	CommitLogDirs []string
+	QueueDir      string     // of the consume queues
+	Pool          func() int // calls that wait for the pool
 }
 
 // versionDesc is the name of protocol.Version. Source: tables/mq-versions.tsv.
@@ -79,10 +79,14 @@ func (s *Service) addDisk(t map[string]string) {
 	t["commitLogMaxOffset"] = number(log.MaxPhysical())
 	t["earliestMessageTimeStamp"] = number(log.EarliestTime())
 	t["remainHowManyDataToFlush"] = bytes(max(log.MaxPhysical()-log.Flushed(), 0))
-	ratio, free, total := diskUse(r.FS, r.CommitLogDir)
-	t["commitLogDiskRatio"] = ratio
-	t["commitLogDiskRatio_"+r.CommitLogDir] = ratio
-	t["commitLogDirCapacity"] = fmt.Sprintf("Total : %s, Free : %s.", bytes(total), bytes(free))
+	for i, dir := range r.CommitLogDirs {
+		ratio, free, total := diskUse(r.FS, dir)
+		t["commitLogDiskRatio_"+dir] = ratio
+		if i == 0 || ratio < t["commitLogDiskRatio"] { // the emptiest counts
+			t["commitLogDiskRatio"] = ratio
+			t["commitLogDirCapacity"] = fmt.Sprintf("Total : %s, Free : %s.", bytes(total), bytes(free))
+		}
+	}
 	t["consumeQueueDiskRatio"], _, _ = diskUse(r.FS, r.QueueDir)
 }
 

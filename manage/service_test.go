@@ -128,7 +128,7 @@ func newFixture(t *testing.T, dir string) *fixture {
 		Cluster: "GoldenCluster", Broker: "broker-g", Addr: "127.0.0.1:41911",
 		Topics: topics, Groups: groups, Offsets: offsets, Clients: clientmgr.New(nil), Stats: stats.NewBoard(time.Now()),
 		Store: f.store, Settings: f.settings, SystemTopics: []string{"GoldenCluster", "broker-g", "rmq_sys_wheel_timer"},
-		Runtime: Runtime{Started: time.Now().Add(-103 * time.Second), FS: vfs.OS, CommitLogDir: dir, QueueDir: dir, Pool: func() int { return 5 }},
+		Runtime: Runtime{Started: time.Now().Add(-103 * time.Second), FS: vfs.OS, CommitLogDirs: []string{dir}, QueueDir: dir, Pool: func() int { return 5 }},
 		Reset:   func(q *consumequeue.Queue) { f.woken = append(f.woken, fmt.Sprint(q.Topic(), q.ID())) },
 	})
 	for i := range 8 {
