@@ -184,12 +184,15 @@ func (s *Set) Trim(q *Queue, physical int64) error {
 		return err
 	}
 	q.oldest.Store(-1)
-	if first < hi {
+	for ; first < hi; first++ {
 		u, err := s.Unit(q, first)
 		if err != nil {
 			return err
 		}
-		q.oldest.Store(u.Physical)
+		if !u.Filler() {
+			q.oldest.Store(u.Physical)
+			break
+		}
 	}
 	if err := s.setFirst(q, first); err != nil {
 		return err
@@ -231,18 +234,22 @@ func (s *Set) searchPage(q *Queue, lo int64, ok func(u Unit) bool) (int64, error
 	}
 	unit := int(s.unit)
 	n /= unit
-	if i := sort.Search(n, func(i int) bool { return ok(s.kind.parse(page[i*unit:])) }); i < n {
+	if i := sort.Search(n, func(i int) bool { return ok(s.message(page[i*unit : n*unit])) }); i < n {
 		return lo + int64(i), nil
 	}
 	return -1, nil
 }
 
 // search returns the first number in [lo, hi) for which ok is true, or hi. ok must be false up to it and true from
-// there on.
+// there on. A filler is judged by the message behind it: there are some in front of the first message, and one in the
+// place of each record that the log has lost.
 func (s *Set) search(q *Queue, lo, hi int64, ok func(u Unit) bool) (int64, error) {
 	var failed error
 	n := sort.Search(int(hi-lo), func(i int) bool {
 		u, err := s.Unit(q, lo+int64(i))
+		if err == nil && u.Filler() {
+			u, err = s.behind(q, lo+int64(i), min(lo+int64(i)+lookAhead, hi))
+		}
 		if err != nil {
 			failed = err
 			return true
@@ -250,6 +257,34 @@ func (s *Set) search(q *Queue, lo, hi int64, ok func(u Unit) bool) (int64, error
 		return ok(u)
 	})
 	return lo + int64(n), failed
+}
+
+// lookAhead is how many fillers are passed over to find the message behind them. Those that are farther away from it are
+// taken to be in front of the first.
+const lookAhead = 4096
+
+// behind returns the first unit in [from, to) that is no filler, or a filler if there is none.
+func (s *Set) behind(q *Queue, from, to int64) (u Unit, err error) {
+	var page [4096]byte
+	for u.Size = fillerSize; u.Filler() && from < to; {
+		n, err := s.Read(q, from, page[:])
+		if err != nil || n == 0 {
+			return u, err
+		}
+		u = s.message(page[:n])
+		from += int64(n) / s.unit
+	}
+	return u, nil
+}
+
+// message returns the first unit in b that is no filler, or a filler if there is none.
+func (s *Set) message(b []byte) Unit {
+	for at := 0; at+int(s.unit) <= len(b); at += int(s.unit) {
+		if u := s.kind.parse(b[at:]); !u.Filler() {
+			return u
+		}
+	}
+	return Unit{Size: fillerSize}
 }
 
 // Last returns the last message's unit; ok is false if the queue has none.
