@@ -53,11 +53,12 @@ func recsOf(b *Batch) []*rec {
 
 // ledger is what a store was given, beside the store.
 type ledger struct {
-	log     []*rec             // what Append took, in order
-	refused map[int64][]*rec   // what it refused when some may have been written, by position
-	deleted map[string]int64   // topic: records before this position may be gone from its queues
-	dropped int64              // the log may begin at any file up to here
-	floor   map[queueKey]int64 // offsets below were given to messages that were safe then
+	log       []*rec             // what Append took, in order
+	refused   map[int64][]*rec   // what it refused when some may have been written, by position
+	deleted   map[string]int64   // topic: records before this position may be gone from its queues
+	untrimmed bool               // queues may say what is gone from the log: trimming them has failed
+	dropped   int64              // the log may begin at any file up to here
+	floor     map[queueKey]int64 // offsets below were given to messages that were safe then
 }
 
 // given is floor with what is in the log up to bound.
@@ -219,12 +220,20 @@ func (l *ledger) queues(s *Store, got *seen) error {
 // queue compares one queue, unit by unit and as a consumer reads it.
 func (l *ledger) queue(s *Store, k queueKey, at map[int64]*rec, list []*rec, need map[queueKey]int64) error {
 	q := s.Find([]byte(k.topic), k.id)
+	from := q.Min()
+	if l.untrimmed {
+		for ; from < q.Max(); from++ {
+			if u, err := s.queues.Unit(q, from); err != nil || !u.Filler() && u.Physical >= s.MinPhysical() {
+				break
+			}
+		}
+	}
 	last := make(map[int64]*rec) // the last record with an offset is the one that counts
 	for _, r := range list {
 		last[r.offset] = r
 	}
 	before := int64(-1)
-	for offset := q.Min(); offset < q.Max(); offset++ {
+	for offset := from; offset < q.Max(); offset++ {
 		u, err := s.queues.Unit(q, offset)
 		if err != nil {
 			return err
@@ -245,7 +254,7 @@ func (l *ledger) queue(s *Store, k queueKey, at map[int64]*rec, list []*rec, nee
 		before = u.Physical
 	}
 	var dst []byte
-	for offset := q.Min(); offset < q.Max(); {
+	for offset := from; offset < q.Max(); {
 		var res ReadResult
 		dst, res = s.Get(q, Read{From: offset, Max: int32(1 + offset%5)}, dst[:0])
 		if u, _ := s.queues.Unit(q, offset); res.Status != Found && u.Filler() && res.Next > offset {

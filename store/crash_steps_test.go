@@ -167,7 +167,11 @@ func (w *world) deleteTopic() {
 func (w *world) dropBefore() {
 	at := w.s.MinPhysical() + w.rng.Int64N(w.s.MaxPhysical()-w.s.MinPhysical()+1)
 	w.led.dropped = max(w.led.dropped, at)
-	w.step(fmt.Sprint("drop before ", at), func() error { return w.s.DropBefore(at) })
+	w.step(fmt.Sprint("drop before ", at), func() error {
+		err := w.s.DropBefore(at)
+		w.led.untrimmed = w.led.untrimmed || err != nil // until the next start, which trims them
+		return err
+	})
 }
 
 // live compares the running store with the ledger.
