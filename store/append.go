@@ -67,6 +67,11 @@ func (s *Store) Append(b *Batch, now time.Time) error {
 		return err
 	}
 	for i := range b.entries {
+		if q := b.entries[i].Queue; q != nil {
+			s.touched += q.Touch()
+		}
+	}
+	for i := range b.entries {
 		e := &b.entries[i]
 		if e.Queue == nil {
 			continue

@@ -31,6 +31,7 @@ type Store struct {
 	dirty     []*consumequeue.Queue // have units that wait to be written
 	pages     []*consumequeue.Queue // have a whole page of them
 	units     int64                 // that came since dirty was empty
+	touched   byte                  // see consumequeue.Queue.Touch
 	paced     int64                 // end of what the system was told to write
 	prepareAt int64                 // log position at which the next file is prepared
 

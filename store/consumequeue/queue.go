@@ -31,10 +31,10 @@ type Queue struct {
 
 	oldest atomic.Int64 // start of the record of the first unit, so that Trim need not read it; -1: not known
 
-	mu      sync.Mutex // guards the tail:
-	head    *chunk     // oldest
-	tail    *chunk     // newest
-	written int64      // numbers of units below it are in files
+	mu      sync.Mutex            // guards the tail:
+	head    *chunk                // oldest
+	tail    atomic.Pointer[chunk] // newest; the appender looks at it without the lock, too
+	written int64                 // numbers of units below it are in files
 
 	// Owned by who calls Set.Flush.
 	base  int64 // first byte of the first file; -1 while there is none
@@ -103,7 +103,7 @@ func (q *Queue) Rewind() { q.next = q.max.Load() }
 func (q *Queue) Put(u Unit) (pending int64) {
 	q.mu.Lock()
 	at := q.endUnit()
-	c := q.tail
+	c := q.tail.Load()
 	if c == nil || c.used == len(c.buf) {
 		c = q.grow(at)
 	}
@@ -129,6 +129,16 @@ func (q *Queue) Put(u Unit) (pending int64) {
 	return pending
 }
 
+// Touch looks at the place of the next Put. With many queues nothing of one is in the caches of the processor: what is
+// touched for all of a batch first arrives together, and Put does not wait for each by itself. Only the appender calls
+// it, and keeps the answer somewhere so that the look is not left out.
+func (q *Queue) Touch() byte {
+	if c := q.tail.Load(); c != nil && c.used < len(c.buf) {
+		return c.buf[c.used]
+	}
+	return 0
+}
+
 // MarkDue says that the queue stands in the list of those to write; it returns false if it did before. ClearDue, before
 // the Flush, says that it was taken from there: units that this Flush does not see find MarkDue true again.
 func (q *Queue) MarkDue() bool { return !q.due.Load() && !q.due.Swap(true) }
@@ -138,10 +148,11 @@ func (q *Queue) ClearDue()     { q.due.Store(false) }
 func (q *Queue) grow(at int64) *chunk {
 	var c *chunk
 	size, unit := firstChunk, q.kind.unit()
-	if q.tail != nil {
-		size = min(2*len(q.tail.buf)/unit, fullChunk)
+	tail := q.tail.Load()
+	if tail != nil {
+		size = min(2*len(tail.buf)/unit, fullChunk)
 	}
-	for q.head != nil && q.head != q.tail && q.head.end() <= q.written && at-q.head.end() >= keepUnits {
+	for q.head != nil && q.head != tail && q.head.end() <= q.written && at-q.head.end() >= keepUnits {
 		c = q.head
 		q.head = c.next
 	}
@@ -149,12 +160,12 @@ func (q *Queue) grow(at int64) *chunk {
 		c = &chunk{unit: unit, buf: make([]byte, size*unit)}
 	}
 	c.first, c.used, c.next = at, 0, nil
-	if q.tail == nil {
+	if tail == nil {
 		q.head = c
 	} else {
-		q.tail.next = c
+		tail.next = c
 	}
-	q.tail = c
+	q.tail.Store(c)
 	return c
 }
 
@@ -200,7 +211,8 @@ func (q *Queue) tailFirst() int64 {
 func (q *Queue) reset(first, end int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.head, q.tail, q.written = nil, nil, end
+	q.head, q.written = nil, end
+	q.tail.Store(nil)
 	q.oldest.Store(-1)
 	if q.units != nil {
 		q.units.first.Store(first)
@@ -225,6 +237,7 @@ func (q *Queue) release() bool {
 	if q.written < q.endUnit() {
 		return false
 	}
-	q.head, q.tail = nil, nil
+	q.head = nil
+	q.tail.Store(nil)
 	return true
 }
