@@ -67,6 +67,9 @@ func New(cfg Config) (_ *Broker, err error) {
 	if b.id, err = newIdentity(cfg.Settings); err != nil {
 		return nil, err
 	}
+	if err := checkRole(cfg.Settings, b.log); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.Close())
@@ -84,6 +87,7 @@ func New(cfg Config) (_ *Broker, err error) {
 		NewTurn:    func() *protocol.Turn { return &protocol.Turn{Appends: b.put.NewBatch()} },
 		Log:        b.component("remoting"),
 	})
+	warnUnasked(cfg.Settings, b.log)
 	return b, err
 }
 

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -23,8 +22,6 @@ type Config struct {
 	Log      *slog.Logger
 	// Ready is called once, when the broker serves and has tried to register with every NameServer.
 	Ready func(Ready)
-	// Warnings, when set, gets a line per setting that has no effect; nil logs them.
-	Warnings io.Writer
 }
 
 // Ready says how a start went.
@@ -134,4 +131,33 @@ func newDirs(s *settings.Settings) dirs {
 		d.commitLog = filepath.Join(root, "commitlog")
 	}
 	return d
+}
+
+// checkRole refuses to run as what this broker cannot be.
+func checkRole(s *settings.Settings, log *slog.Logger) error {
+	role, id := s.String("brokerRole"), s.Int64("brokerId")
+	if role == "SLAVE" || id != 0 {
+		return fmt.Errorf("brokerRole=%s brokerId=%d: this broker cannot be a slave yet; run it as a master (brokerRole=ASYNC_MASTER, brokerId=0)", role, id)
+	}
+	if role == "SYNC_MASTER" {
+		log.Warn("brokerRole=SYNC_MASTER: no slave can follow this broker yet, messages are answered as with ASYNC_MASTER")
+	}
+	return nil
+}
+
+// askedLater are the keys that are asked when a request needs them, long after the start.
+var askedLater = []string{
+	"namesrvAddr", "registerNameServerPeriod", "registerBrokerTimeoutMills", "indexFileReadEnable",
+	"clearRetryTopicWhenDeleteTopic", "enableMixedMessageType", "enableSplitMetadata", "splitMetadataSize",
+	"validateSystemTopicWhenUpdateTopic", "useServerSideResetOffset", "startAcceptSendRequestTimeStamp",
+}
+
+// warnUnasked names the keys that were set and that nothing here looks at.
+func warnUnasked(s *settings.Settings, log *slog.Logger) {
+	for _, key := range askedLater {
+		s.String(key)
+	}
+	for _, key := range s.Unasked() {
+		log.Warn("configuration key has no effect", "key", key)
+	}
 }

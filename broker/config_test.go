@@ -2,6 +2,8 @@ package broker
 
 import (
 	"log/slog"
+	"strconv"
+	"strings"
 	"testing"
 
 	"rocketd/settings"
@@ -43,6 +45,24 @@ func TestNewIdentity(t *testing.T) {
 	for _, set := range []map[string]string{{"listenPort": "2"}, {"listenPort": "65536"}, {"brokerIP1": "here"}, {"brokerIP2": ""}} {
 		if id, err := newIdentity(newSettings(set)); err == nil {
 			t.Errorf("%v: taken as %+v", set, id)
+		}
+	}
+}
+
+// A configuration that asks for what this broker cannot be is refused, with the key in the message.
+func TestNew_RefusesWhatItCannotBe(t *testing.T) {
+	for _, kv := range []string{"brokerRole=SLAVE", "brokerId=1", "timerRocksDBEnable=true"} {
+		dir := t.TempDir()
+		s := settings.NewBroker(settings.Machine{Home: dir, IP: "127.0.0.1", HostName: "b", Processors: 2}, slog.New(slog.DiscardHandler))
+		s.Set("storePathRootDir", dir)
+		s.Set("listenPort", strconv.Itoa(freePort(t)))
+		key, value, _ := strings.Cut(kv, "=")
+		s.Set(key, value)
+		if b, err := New(Config{Settings: s, Log: slog.New(slog.DiscardHandler)}); err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("%s: %v", kv, err)
+			if b != nil {
+				b.Close()
+			}
 		}
 	}
 }

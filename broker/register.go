@@ -149,15 +149,15 @@ func (r *registrar) firstRound(ctx context.Context) (registered int) {
 
 // run registers until the context ends. Source of the period: Java BrokerController.
 func (t *teller) run(ctx context.Context) {
-	failed := t.whole(ctx) != nil
+	err := t.whole(ctx)
 	close(t.tried)
+	failed := t.note(ctx, err, false)
 	for {
 		wait := max(10*time.Second, min(t.settings.Duration("registerNameServerPeriod"), time.Minute))
 		if failed {
 			wait = retryAfter
 		}
 		next := time.NewTimer(wait)
-		var err error
 		select {
 		case <-next.C:
 			err = t.whole(ctx)
@@ -168,16 +168,20 @@ func (t *teller) run(ctx context.Context) {
 			return
 		}
 		next.Stop()
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil && !failed:
-			t.log.Warn("cannot register with name server; trying on", "addr", t.addr, "err", err)
-		case err == nil && failed:
-			t.log.Info("registered with name server", "addr", t.addr)
-		}
-		failed = err != nil
+		failed = t.note(ctx, err, failed)
 	}
+}
+
+// note logs when registration begins to fail, and when it succeeds again. It returns whether err is a failure.
+func (t *teller) note(ctx context.Context, err error, failed bool) bool {
+	switch {
+	case ctx.Err() != nil: // we are stopping
+	case err != nil && !failed:
+		t.log.Warn("cannot register with name server; trying on", "addr", t.addr, "err", err)
+	case err == nil && failed:
+		t.log.Info("registered with name server", "addr", t.addr)
+	}
+	return err != nil
 }
 
 // whole registers all topics.
