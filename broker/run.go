@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"rocketd/internal/rungroup"
+	"rocketd/internal/vfs"
 	"rocketd/longpoll"
 )
 
@@ -93,7 +94,11 @@ func (b *Broker) Close() (err error) {
 			b.outgoing.Close()
 		}
 		if b.offsets != nil {
-			err = errors.Join(err, b.offsets.Close())
+			e := b.offsets.Close()
+			if vfs.IsFull(e) && b.store != nil && b.store.DropBallast() { // the store keeps some room for this
+				e = b.offsets.Close()
+			}
+			err = errors.Join(err, e)
 		}
 		if b.index != nil { // it reads the store
 			err = errors.Join(err, b.index.Close())
