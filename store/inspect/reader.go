@@ -58,6 +58,8 @@ func (s *Store) newReader(name string, size int64, unreadable func(int64, error)
 		_ = file.Close()
 		return nil, err
 	}
+	// Without it the system reads ahead of us, also holes, which are then no longer told apart from data.
+	vfs.RandomReads(file)
 	return &reader{file: file, name: name, size: size, have: min(have, size), unreadable: unreadable, count: count}, nil
 }
 
@@ -77,7 +79,9 @@ func (r *reader) bytes(ctx context.Context, off, n int64) ([]byte, error) {
 		}
 		end := r.start + int64(len(r.buf))
 		if off < r.start || off > end || end-off > headroom || off+n > end+pieceBytes {
-			r.load(off, max(n, min(pieceBytes, r.size-off)))
+			// Pieces end with a page: what is read of a page in a hole makes it look like data.
+			to := (off + max(n, pieceBytes) + pageBytes - 1) / pageBytes * pageBytes
+			r.load(off, min(to, r.size)-off)
 			continue
 		}
 		r.advance(off, end)
@@ -140,6 +144,13 @@ func (r *reader) fill(p *piece) {
 	data := p.room[headroom : headroom+p.n]
 	n := max(min(p.n, r.have-p.start), 0)
 	clear(data[n:])
+	if n > 0 && r.nextData(p.start) >= p.start+n {
+		clear(data[:n])
+		return
+	}
+	if next := p.start + n; r.nextData(next) == next {
+		vfs.WillNeed(r.file, next, min(pieceBytes, r.have-next))
+	}
 	if n == 0 || readFull(r.file, data[:n], p.start) == nil {
 		return
 	}
