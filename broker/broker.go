@@ -27,6 +27,7 @@ import (
 	"rocketd/stats"
 	"rocketd/store"
 	"rocketd/store/consumequeue"
+	"rocketd/store/inspect"
 )
 
 // Broker is one broker. New opens its store and binds its ports, Run serves, Close is for one that never ran.
@@ -125,6 +126,7 @@ func (b *Broker) openState() (err error) {
 		VerifyPropCRC: s.Bool("forceVerifyPropCRC"),
 		SyncFlush:     s.String("flushDiskType") == "SYNC_FLUSH",
 		FlushInterval: s.Duration("flushIntervalCommitLog"),
+		Tag:           inspect.Tag, // stores that Java wrote hold delayed messages
 		Appended:      b.appended,
 		IndexMs:       b.indexMs,
 		Flushed:       func(int64) { b.put.Flushed() },
