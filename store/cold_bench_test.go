@@ -1,7 +1,6 @@
 package store
 
 import (
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -25,7 +24,7 @@ import (
 func BenchmarkCold(b *testing.B) {
 	const size, total = 1024, 1 << 20
 	dir := b.TempDir()
-	cfg := Config{Dir: dir, FileSize: 256 << 20, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	cfg := Config{Dir: dir, FileSize: 256 << 20, Log: slog.New(slog.DiscardHandler)}
 	s, err := Open(cfg)
 	if err != nil {
 		b.Fatal(err)
