@@ -31,7 +31,7 @@ func Write(fsys vfs.FS, path string, data []byte) error {
 
 func write(fsys vfs.FS, path string, data []byte) error {
 	dir, tmp := filepath.Dir(path), path+".tmp"
-	if err := fsys.MkdirAll(dir, 0o755); err != nil {
+	if err := vfs.MakeDir(fsys, dir); err != nil {
 		return err
 	}
 	if err := vfs.WriteFile(fsys, tmp, data); err != nil {
