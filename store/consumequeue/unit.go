@@ -98,13 +98,14 @@ func SoundUnit(b []byte) bool {
 		return false
 	}
 	u := ParseUnit(b)
-	return u.Physical >= 0 && u.Physical < maxPhysical && (u.Filler() || u.Size >= 0 && u.Size < maxRecord)
+	return u.Physical >= 0 && u.Physical < maxPhysical && (u.Size >= tornFiller || u.Size >= 0 && u.Size < maxRecord)
 }
 
 // What no commit log can hold.
 const (
 	maxPhysical = 1 << 56
 	maxRecord   = 1 << 30
+	tornFiller  = fillerSize &^ 0xffffff // the least that is left of a filler whose write ended in its size
 )
 
 // Filler tells that the unit holds no message.
@@ -112,7 +113,7 @@ func (u Unit) Filler() bool { return u.Size == fillerSize }
 
 // valid tells a written unit from the zeros behind the last.
 func (k Kind) valid(u Unit) bool {
-	return u.Physical >= 0 && u.Size > 0 && (k == Simple || u.Base >= 0 && u.Count > 0)
+	return u.Physical >= 0 && u.Size > 0 && (u.Size < maxRecord || u.Filler()) && (k == Simple || u.Base >= 0 && u.Count > 0)
 }
 
 func (k Kind) put(b []byte, u Unit) {
