@@ -105,19 +105,20 @@ func (l *lexer) skip() {
 	}
 }
 
-// quotedLength is the length of the string at the start of s, quotes included; a quote inside is doubled. 0: it does
-// not end.
-func quotedLength(s string) int {
+// quotedLength is the length of the string at the start of s, quotes included; a quote inside is doubled. If it does not
+// end, it ends at the first quote of its last pair. 0: it does not end at all.
+func quotedLength(s string) (n int) {
 	for i := 1; i < len(s); i++ {
 		if s[i] != '\'' {
 			continue
 		}
-		if i+1 == len(s) || s[i+1] != '\'' {
-			return i + 1
+		n = i + 1
+		if n == len(s) || s[n] != '\'' {
+			return n
 		}
 		i++
 	}
-	return 0
+	return n
 }
 
 // numberLength finds the number at the start of s: 12, 12L, 1.5, 1., .5, 1e3. A zero before other digits stands for itself.
