@@ -102,12 +102,17 @@ func run(t testing.TB, x *Index) func() error {
 	go func() { done <- x.Run(ctx) }()
 	stop := sync.OnceValue(func() error { cancel(); return <-done })
 	t.Cleanup(func() { _ = stop() })
+	caughtUp(x)
+	return stop
+}
+
+// caughtUp waits until the running index has caught up with the log.
+func caughtUp(x *Index) {
 	for live := false; !live; runtime.Gosched() {
 		x.feed.mu.Lock()
 		live = x.feed.live
 		x.feed.mu.Unlock()
 	}
-	return stop
 }
 
 // build takes in the whole log and closes the index.

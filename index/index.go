@@ -79,11 +79,14 @@ type Index struct {
 	now     chan struct{} // the same, and somebody waits for it
 	sealDue chan struct{} // bell of the sealer: a file is full
 
-	// The builder's own, and Close's after it.
-	pos    int64 // in the log, behind the last record looked at
-	from   int64 // records before this position are in the files
-	have   int   // keys of the record at from that are in the files
-	failed error
+	gate  sync.Mutex         // held by Cut, and while Run begins; above builder; guards:
+	pause context.CancelFunc // ends the loops of Run
+
+	builder sync.Mutex // held by who is the builder: the loops of Run, Cut, or Close; guards:
+	pos     int64      // in the log, behind the last record looked at
+	from    int64      // records before this position are in the files
+	have    int        // keys of the record at from that are in the files
+	failed  error
 
 	closed atomic.Bool
 }
@@ -145,8 +148,9 @@ func (x *Index) resume(files []*file) error {
 		}
 	}
 	for i := len(files) - 1; i >= 0; i-- {
+		r := files[i].reader()
 		for n := files[i].count.Load() - 1; n > 0; n-- {
-			e, err := files[i].readEntry(n)
+			e, err := r.entry(n)
 			if err != nil {
 				return err
 			}
@@ -162,6 +166,17 @@ func (x *Index) resume(files []*file) error {
 // Run builds the index until ctx ends: first of what the log has more than the files, then of what is Put. A full
 // disk is waited for; any other failure to write ends Run with its error, and Find goes on with what there is.
 func (x *Index) Run(ctx context.Context) error {
+	var err error
+	for err == nil && ctx.Err() == nil {
+		err = x.run(ctx)
+	}
+	return err
+}
+
+// run is Run until the next Cut.
+func (x *Index) run(ctx context.Context) error {
+	ctx, done := x.own(ctx)
+	defer done()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup

@@ -25,8 +25,9 @@ type Row struct {
 
 	files atomic.Pointer[[]*File] // ascending; the slice is never changed
 
-	mu   sync.Mutex // held while a file is created, and when files changes; guards:
-	next *File      // prepared, not yet part of the row
+	mu      sync.Mutex // held while a file is created, and when files changes; guards:
+	next    *File      // prepared, not yet part of the row
+	cutting bool       // DropFrom is at work
 }
 
 // OpenRow opens the files of a directory, which it creates if needed. A last file that is too short and holds nothing
@@ -130,12 +131,12 @@ func (r *Row) ReadAt(dst []byte, off int64) error {
 	return err
 }
 
-// Prepare creates the file that starts at start ahead of time, so that Add need not wait for the disk. It may be
-// called while others use the row.
+// Prepare creates the file that starts at start, where the last one ends, ahead of time, so that Add need not wait for
+// the disk. It may be called while others use the row: when the last one changes meanwhile, it does nothing.
 func (r *Row) Prepare(start int64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.next != nil || r.Find(start) != nil {
+	if files := r.Files(); r.next != nil || r.cutting || len(files) > 0 && files[len(files)-1].End() != start {
 		return nil
 	}
 	f, err := create(r.fs, r.Dir(start), start, r.size)
@@ -192,14 +193,30 @@ func (r *Row) push(f *File) {
 	r.files.Store(&files)
 }
 
-// DropFrom removes the files that start at off or behind it, last first, durably.
+// DropFrom removes the files that start at off or behind it, last first, durably, and before them a prepared one.
 func (r *Row) DropFrom(off int64) error {
+	next := r.cut(true)
+	defer r.cut(false)
+	if next != nil {
+		if err := errors.Join(r.discard(next), r.fs.SyncDir(filepath.Dir(next.name))); err != nil {
+			return err
+		}
+	}
 	for files := r.Files(); len(files) > 0 && files[len(files)-1].start >= off; files = r.Files() {
 		if err := r.drop(files[len(files)-1]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// cut starts or ends that no file is prepared. It returns the one that is, for the caller to remove.
+func (r *Row) cut(on bool) (next *File) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cutting = on
+	next, r.next = r.next, nil
+	return next
 }
 
 // DropBefore removes the files that end at off or before it, first first, durably; the last file stays. Readers at

@@ -81,6 +81,15 @@ type Config struct {
 	// physical is there any more. It is called from the goroutine that removed them.
 	Dropped func(physical int64)
 
+	// Of a store that is the copy of another one (AppendLog). Learn, if set, is called when a record of a topic comes that
+	// QueueKind does not know and that has no queues; then QueueKind is asked again. It may wait. Arrived, if set, is called
+	// for each queue that got messages, when they are there; the last of them ends at physical. Cut, if set, is called when
+	// nothing at physical or behind it is in the log any more, before something else takes the place; after its error the
+	// store is fenced. All are called by the goroutine that called AppendLog, CutLog or RestartLog.
+	Learn   func(topic string)
+	Arrived func(q *consumequeue.Queue, physical int64)
+	Cut     func(physical int64) error
+
 	HotBytes  int64 // how far from the end of the log records are taken to be in memory; 0 is 40 % of the RAM
 	OpenFiles int   // queue files open at the same time; 0 is a quarter of what the process may have open, at most 16,384
 

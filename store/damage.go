@@ -50,7 +50,7 @@ func (s *Store) Damage() []Damage {
 	return slices.Clone(s.damages.list)
 }
 
-// DamageCount is the number of damaged pieces that are known. It only grows while the store is open.
+// DamageCount is the number of damaged pieces that are known. It only grows while the store is open, but for CutLog.
 func (s *Store) DamageCount() int64 { return s.damages.count.Load() }
 
 // damaged notes damage, unless it is known already, and logs it.
@@ -74,6 +74,16 @@ func (l *damages) add(d Damage) bool {
 		l.fresh = true
 	}
 	return true
+}
+
+// cut forgets what lies behind the end of the log.
+func (l *damages) cut(end int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := len(l.list)
+	l.list = slices.DeleteFunc(l.list, func(d Damage) bool { return d.Physical >= end })
+	l.count.Add(int64(len(l.list) - n))
+	l.fresh = l.fresh || len(l.list) < n
 }
 
 // loadDamage reads what earlier runs found, and leaves out what is whole again, or gone.

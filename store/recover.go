@@ -173,11 +173,8 @@ func (s *Store) build(r *message.Record) error {
 			"topic", string(r.Topic), "queue", r.QueueID, "physical", r.Physical)
 		return nil
 	}
-	guess, inner := consumequeue.Simple, r.SysFlag&message.FlagInnerBatch != 0
-	if inner {
-		guess = consumequeue.Batch
-	}
-	q := s.queue(r.Topic, r.QueueID, guess)
+	inner := r.SysFlag&message.FlagInnerBatch != 0
+	q := s.queue(r.Topic, r.QueueID, guessKind(r))
 	u := consumequeue.Unit{Physical: r.Physical, Size: r.Size, Tag: s.cfg.Tag(r), StoreMs: r.StoreMs, Count: r.InnerCount()}
 	switch {
 	case inner && q.Kind() != consumequeue.Batch:
@@ -194,6 +191,14 @@ func (s *Store) build(r *message.Record) error {
 		return err
 	}
 	return s.buildMulti(r)
+}
+
+// guessKind is the kind of queue that a record looks like it has.
+func guessKind(r *message.Record) consumequeue.Kind {
+	if r.SysFlag&message.FlagInnerBatch != 0 {
+		return consumequeue.Batch
+	}
+	return consumequeue.Simple
 }
 
 // buildUnit adds one unit at its offset, unless it is there.

@@ -82,17 +82,26 @@ func (s *Store) flushLoop(ctx context.Context) {
 // flush syncs the log once and rings the bell. The first failure fences the log and is logged; Run and Writable
 // report it.
 func (s *Store) flush() error {
-	ms, fenced := s.lastMs.Load(), s.log.Fenced() != nil
-	end, err := s.log.Sync()
-	if err == nil {
-		s.physicMs.Store(ms)
-	} else if !fenced {
+	fenced := s.log.Fenced() != nil
+	end, err := s.sync()
+	if err != nil && !fenced {
 		s.cfg.Log.Error("store is read-only from now on", "physical", end, "err", err)
 	}
 	if s.cfg.SyncFlush && s.cfg.Flushed != nil {
 		s.cfg.Flushed(end)
 	}
 	return err
+}
+
+// sync syncs the log and keeps in mind up to which time it is on the disk.
+func (s *Store) sync() (end int64, err error) {
+	s.flushing.Lock()
+	defer s.flushing.Unlock()
+	ms := s.lastMs.Load()
+	if end, err = s.log.Sync(); err == nil {
+		s.physicMs.Store(ms)
+	}
+	return end, err
 }
 
 // fileLoop creates the next file of the log before it is needed.

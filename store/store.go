@@ -51,6 +51,9 @@ type Store struct {
 	tableMu sync.RWMutex // guards:
 	table   map[string][]*consumequeue.Queue
 
+	rep      replica
+	flushing sync.Mutex // held while the log is synced, and while it is cut; below writing, above mu
+
 	damages damages
 	opened  int64 // the log from here on was written by this process
 

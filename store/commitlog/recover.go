@@ -159,6 +159,16 @@ func (l *Log) Cut(from, end int64) error {
 	return nil
 }
 
+// Restart drops all files, last first, durably, and makes physical, the start of a file, the place of the next record.
+func (l *Log) Restart(physical int64) error {
+	if err := l.row.DropFrom(0); err != nil {
+		return err
+	}
+	l.max.Store(physical)
+	l.flushed.Store(physical)
+	return nil
+}
+
 // rewrite writes len(b) bytes of f from at on as they are. Pages that cannot be read are damaged, and stay as they are.
 func (l *Log) rewrite(f *segment.File, b []byte, at int64) error {
 	if l.row.ReadDisk(b, at) == nil {
