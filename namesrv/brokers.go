@@ -2,6 +2,7 @@ package namesrv
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"rocketd/internal/laxjson"
@@ -10,7 +11,9 @@ import (
 )
 
 // registerBroker answers REGISTER_BROKER: the address of the master for a slave, and the order configuration of all
-// topics. Errors: SYSTEM_ERROR for a wrong checksum, an unreadable body, and one topic from an unknown broker.
+// topics. Two processes with one name and id read in the remark of the other; Java says nothing there. Errors:
+// SYSTEM_ERROR for a wrong checksum, an unreadable body, one topic from an unknown broker, and the name of a set of
+// another cluster.
 func (s *Server) registerBroker(_ context.Context, c *protocol.Call) (*reply, error) {
 	h, err := decode[protocol.RegisterBrokerRequest](c)
 	if err != nil {
@@ -36,9 +39,13 @@ func (s *Server) registerBroker(_ context.Context, c *protocol.Call) (*reply, er
 		s.log.Warn("registration refused", "broker", h.BrokerName, "id", h.BrokerID, "addr", h.BrokerAddr, "topics", len(topics.TopicConfigTable), "err", err)
 		return nil, err
 	}
+	remark := ""
 	switch {
 	case done.Holder != "":
+		remark = fmt.Sprintf("ignored: %s is registered as broker %s with id %d", done.Holder, h.BrokerName, h.BrokerID)
 		s.log.Warn("registration ignored, another broker has that name and id", "broker", h.BrokerName, "id", h.BrokerID, "addr", h.BrokerAddr, "holder", done.Holder)
+	case done.Rival != "":
+		remark = fmt.Sprintf("%s claims to be broker %s with id %d, too", done.Rival, h.BrokerName, h.BrokerID)
 	case done.New:
 		s.log.Info("broker registered", "cluster", h.ClusterName, "broker", h.BrokerName, "id", h.BrokerID, "addr", h.BrokerAddr, "topics", len(topics.TopicConfigTable), "replaced", done.Replaced)
 	}
@@ -52,6 +59,7 @@ func (s *Server) registerBroker(_ context.Context, c *protocol.Call) (*reply, er
 			return nil, err
 		}
 	}
+	r.Remark = remark
 	r.Header = &protocol.RegisterBrokerResponse{HaServerAddr: done.HaServerAddr, MasterAddr: done.MasterAddr}
 	return r, nil
 }

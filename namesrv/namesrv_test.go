@@ -263,6 +263,28 @@ func TestServer_ConnectionGone(t *testing.T) {
 	}
 }
 
+// Two masters with one name and id: one answer, and each of them can read of the other.
+func TestServer_TwoMasters(t *testing.T) {
+	s := start(t, nil)
+	one, other := dial(t, s), dial(t, s)
+	for i, c := range []struct {
+		who          *client
+		addr, remark string
+	}{
+		{one, "h:1", ""}, {other, "h:2", ""},
+		{one, "h:1", "ignored: h:2 is registered as broker a with id 0"},
+		{other, "h:2", "h:1 claims to be broker a with id 0, too"},
+		{one, "h:1", "ignored: h:2 is registered as broker a with id 0"},
+	} {
+		if got := c.who.register("a", "0", c.addr); got.Code != protocol.Success || got.Remark != c.remark {
+			t.Errorf("%d: code %d, remark %q, want %q", i, got.Code, got.Remark, c.remark)
+		}
+	}
+	if got := one.request(protocol.GetBrokerMemberGroup, "", "clusterName", "C", "brokerName", "a"); !strings.Contains(string(got.Body), `{0:"h:2"}`) {
+		t.Errorf("members %s", got.Body)
+	}
+}
+
 // A broker that falls silent is forgotten, and its connection closed.
 func TestServer_Silent(t *testing.T) {
 	s := start(t, map[string]string{"scanNotActiveBrokerInterval": "5"})
@@ -367,8 +389,8 @@ func TestServer_Notice(t *testing.T) {
 	defer slave.Close()
 	s := start(t, map[string]string{"notifyMinBrokerIdChanged": "true"})
 	c := dial(t, s)
-	c.register("a", "0", "127.0.0.1:1")
-	c.register("a", "1", slave.Addr().String())
+	c.register("a", "0", "127.0.0.1:1", "enableActingMaster", "true")
+	c.register("a", "1", slave.Addr().String(), "enableActingMaster", "true")
 	c.request(protocol.UnregisterBroker, "", "clusterName", "C", "brokerName", "a", "brokerId", "0", "brokerAddr", "127.0.0.1:1")
 	if err := slave.(*net.TCPListener).SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)

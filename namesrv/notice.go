@@ -3,6 +3,7 @@ package namesrv
 import (
 	"context"
 	"strconv"
+	"sync"
 	"time"
 
 	"rocketd/namesrv/route"
@@ -35,9 +36,11 @@ func (s *Server) tell(ctx context.Context, client *remoting.Client) error {
 		case <-ctx.Done():
 			return nil
 		case n := <-s.notices:
+			var wg sync.WaitGroup // so that one who is gone delays nobody
 			for _, addr := range n.To {
-				s.tellOne(ctx, client, addr, n)
+				wg.Go(func() { s.tellOne(ctx, client, addr, n) })
 			}
+			wg.Wait()
 		}
 	}
 }

@@ -21,46 +21,54 @@ func (t *Table) Unregister(leaving ...Broker) []Notice {
 
 func (t *Table) unregister(leaving []Broker) []Notice {
 	var notices []Notice
-	touched := map[string]bool{}
 	for _, l := range leaving {
-		delete(t.live, address{l.Cluster, l.Addr})
+		me := address{l.Cluster, l.Addr}
+		if was := t.live[me]; was != nil && len(was.filters) > 0 {
+			t.changes++
+			t.bodies.clear()
+		}
+		delete(t.live, me)
 		b := t.brokers[l.Name]
-		if b == nil {
+		if b == nil || b.cluster != l.Cluster {
 			continue
 		}
-		touched[l.Name] = true
-		minBefore := b.min()
+		minBefore, size := b.min(), len(b.addrs)
 		for id, a := range b.addrs {
 			if a == l.Addr {
 				delete(b.addrs, id)
 			}
 		}
-		if len(b.addrs) == 0 {
-			delete(t.brokers, l.Name)
-		} else if b.min() != minBefore {
+		switch {
+		case len(b.addrs) == size:
+			continue
+		case len(b.addrs) == 0:
+			t.drop(l.Name, b)
+			continue
+		case b.acting && !b.hasMaster():
+			t.wipe(l.Name, b)
+		}
+		t.staleSet(b)
+		if b.acting && b.min() != minBefore {
 			notices = append(notices, b.departure(l))
 		}
-	}
-	if len(touched) > 0 {
-		t.clean(touched)
-		t.bodies.clear()
 	}
 	return notices
 }
 
-// clean takes the queues of broker sets away that are gone, and the write permission of those which have lost
-// their master and go on with an acting one.
-func (t *Table) clean(names map[string]bool) {
-	for topicName, e := range t.topics {
-		for name := range names {
-			b := t.brokers[name]
-			if b == nil {
-				t.remove(topicName, e, name)
-				continue
-			}
-			if i, ok := e.find(name); ok && b.acting && !b.hasMaster() {
-				e.queues[i].Perm &= int32(readOnly)
-			}
+// drop takes a broker set out with all its queues.
+func (t *Table) drop(name string, b *broker) {
+	for topicName := range b.topics {
+		t.remove(topicName, t.topics[topicName], name)
+	}
+	delete(t.brokers, name)
+}
+
+// wipe takes the write permission of a set's queues, when it has lost its master and goes on with an acting one.
+func (t *Table) wipe(name string, b *broker) {
+	for topicName := range b.topics {
+		e := t.topics[topicName]
+		if i, ok := e.find(name); ok {
+			e.queues[i].Perm &= int32(readOnly)
 		}
 	}
 }

@@ -91,13 +91,13 @@ func (t *Table) System() (names []string, addr string) {
 func (t *Table) SetWritable(brokerName string, writable bool) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n := 0
-	for name, e := range t.topics {
-		i, ok := e.find(brokerName)
-		if !ok {
-			continue
-		}
-		n++
+	b := t.brokers[brokerName]
+	if b == nil {
+		return 0
+	}
+	for name := range b.topics {
+		e := t.topics[name]
+		i, _ := e.find(brokerName)
 		q := e.queues[i]
 		if writable {
 			q.Perm = int32(topic.PermRead | topic.PermWrite)
@@ -106,7 +106,7 @@ func (t *Table) SetWritable(brokerName string, writable bool) int {
 		}
 		t.put(name, q)
 	}
-	return n
+	return len(b.topics)
 }
 
 // DeleteTopic forgets a topic: on every broker, or on those of one cluster if cluster is not empty.

@@ -16,22 +16,21 @@ import (
 func (t *Table) Body(name []byte, standard bool) []byte {
 	t.mu.RLock()
 	body := t.bodies.get(name, standard)
-	known := body != nil || t.topics[string(name)] != nil
+	if body != nil || t.topics[string(name)] == nil {
+		t.mu.RUnlock()
+		return body
+	}
+	r, seen := t.route(string(name)), t.changes
 	t.mu.RUnlock()
-	if !known || body != nil {
-		return body
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if body = t.bodies.get(name, standard); body != nil {
-		return body
-	}
-	r := t.route(string(name))
 	if r == nil {
 		return nil
 	}
-	body = EncodeRoute(r, standard)
-	t.bodies.put(string(name), standard, body)
+	body = EncodeRoute(r, standard) // without the lock: a route over a thousand brokers takes a millisecond
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if seen == t.changes {
+		t.bodies.put(string(name), standard, body)
+	}
 	return body
 }
 

@@ -27,8 +27,10 @@ type Registration struct {
 type Registered struct {
 	MasterAddr   string // for a slave whose master is known
 	HaServerAddr string // where that master replicates from
-	// Holder is not empty if the registration was ignored: another process of that address has the name and id.
+	// Holder is not empty if the registration was ignored: the process of that address has the name and id.
 	Holder string
+	// Rival is not empty if another process, of that address, goes on claiming the name and id of this one.
+	Rival string
 	// New tells that this process was not known, or not under this name and id; Replaced is whom it took them from.
 	New      bool
 	Replaced string
@@ -36,7 +38,10 @@ type Registered struct {
 }
 
 // Register takes up a registration. It is refused with SYSTEM_ERROR if it tells one topic only and comes from a
-// process that is not known: what was meant as a change of one topic must not stand for all.
+// process that is not known: what was meant as a change of one topic must not stand for all. It is refused, too, if
+// the name belongs to a broker set of another cluster, whose routes Java would overwrite.
+//
+// An address is one process: what was registered under it before with another name goes.
 //
 // Two processes that claim one name and id: the one with the higher stateVersion holds it; of equal ones, the one
 // that appeared last, and the repeated registrations of the other change nothing as long as the holder lives.
@@ -48,7 +53,10 @@ func (t *Table) Register(now time.Time, r *Registration) (Registered, error) {
 	me := address{r.Cluster, r.Addr}
 	b := t.brokers[r.Name]
 	if b == nil {
-		b = &broker{cluster: r.Cluster, addrs: map[int64]string{}}
+		b = &broker{cluster: r.Cluster, addrs: map[int64]string{}, topics: map[string]struct{}{}}
+	}
+	if b.cluster != r.Cluster {
+		return done, protocol.Errorf(protocol.SystemError, "broker name %s belongs to cluster %s, held by %s; give this broker another name", r.Name, b.cluster, b.addrs[b.min()])
 	}
 	minBefore := b.min()
 	holder := b.addrs[r.ID]
@@ -61,11 +69,17 @@ func (t *Table) Register(now time.Time, r *Registration) (Registered, error) {
 	if holder == "" && len(r.Topics.TopicConfigTable) == 1 {
 		return done, protocol.Errorf(protocol.SystemError, "register broker failed")
 	}
+	old := t.live[me]
+	if old != nil && old.name != r.Name {
+		done.Notices = t.unregister([]Broker{{Cluster: r.Cluster, Name: old.name, Addr: r.Addr, ID: old.id}})
+		old = nil
+	}
 
 	first := holder != r.Addr
 	done.New, done.Replaced = first, holder
 	if !first {
 		done.Replaced = ""
+		done.Rival = t.rival(r.Cluster, old)
 	}
 	changed := first || b.zone != r.Zone || b.acting != (r.Acting.Set && r.Acting.V)
 	for id, a := range b.addrs {
@@ -78,15 +92,14 @@ func (t *Table) Register(now time.Time, r *Registration) (Registered, error) {
 	b.addrs[r.ID] = r.Addr
 	t.brokers[r.Name] = b
 	if changed {
-		t.bodies.clear()
+		t.staleSet(b)
 	}
 
 	prime := r.Acting.Set && r.ID != 0 && r.ID == b.min()
 	if r.ID == 0 || prime {
-		old := t.live[me]
 		t.applyTopics(r, prime && b.acting, first || old == nil || !old.version.Equal(r.Topics.DataVersion))
 	}
-	t.live[me] = t.alive(now, r)
+	t.live[me] = t.alive(now, r, old)
 
 	if r.ID != 0 {
 		if master := t.live[address{r.Cluster, b.addrs[0]}]; master != nil {
@@ -94,7 +107,7 @@ func (t *Table) Register(now time.Time, r *Registration) (Registered, error) {
 		}
 	}
 	if r.ID < minBefore {
-		done.Notices = []Notice{b.arrival(r)}
+		done.Notices = append(done.Notices, b.arrival(r))
 	}
 	return done, nil
 }
@@ -111,24 +124,39 @@ func (t *Table) yields(me, holder address, r *Registration, now time.Time) bool 
 		delete(t.live, me)
 		return true
 	case theirs == ours && mine != nil && mine.displaced:
-		mine.seen = now
+		mine.seen, other.rival = now, me.addr
 		return true
 	}
 	other.displaced = true
 	return false
 }
 
+// rival returns the address of a displaced process that still claims what the holder has, "" if there is none.
+func (t *Table) rival(cluster string, holder *live) string {
+	if holder == nil || holder.rival == "" {
+		return ""
+	}
+	if l := t.live[address{cluster, holder.rival}]; l != nil && l.displaced && l.name == holder.name && l.id == holder.id {
+		return holder.rival
+	}
+	return ""
+}
+
 // alive makes the new live entry. Filter servers that are not told stay as they were.
-func (t *Table) alive(now time.Time, r *Registration) *live {
+func (t *Table) alive(now time.Time, r *Registration, old *live) *live {
 	l := &live{name: r.Name, id: r.ID, seen: now, timeout: r.Timeout, version: r.Topics.DataVersion, peer: r.Peer, haAddr: r.HaAddr, filters: r.Filters}
 	if l.timeout <= 0 {
 		l.timeout = defaultTimeout
 	}
-	old := t.live[address{r.Cluster, r.Addr}]
-	if old != nil && r.Filters == nil {
-		l.filters = old.filters
+	var before []string
+	if old != nil {
+		before, l.rival = old.filters, old.rival
+		if r.Filters == nil {
+			l.filters = before
+		}
 	}
-	if old == nil && len(l.filters) > 0 || old != nil && !slices.Equal(old.filters, l.filters) {
+	if !slices.Equal(before, l.filters) {
+		t.changes++
 		t.bodies.clear()
 	}
 	return l
@@ -139,9 +167,9 @@ func (t *Table) alive(now time.Time, r *Registration) *live {
 func (t *Table) applyTopics(r *Registration, wipe, all bool) {
 	told := r.Topics.TopicConfigTable
 	if t.cfg.DropMissing && len(r.Topics.TopicQueueMappingInfoMap) == 0 {
-		for name, e := range t.topics {
+		for name := range t.brokers[r.Name].topics {
 			if _, keep := told[name]; !keep {
-				t.remove(name, e, r.Name)
+				t.remove(name, t.topics[name], r.Name)
 			}
 		}
 	}
@@ -178,7 +206,7 @@ func (t *Table) applyTopics(r *Registration, wipe, all bool) {
 			e.mappings = map[string]protocol.TopicQueueMappingInfo{}
 		}
 		e.mappings[m.Bname] = m
-		t.bodies.drop(name)
+		t.stale(name)
 	}
 }
 

@@ -193,6 +193,9 @@ func (s *story) register(named map[string]string) string {
 	if done.Replaced != "" {
 		out += " instead of " + done.Replaced
 	}
+	if done.Rival != "" {
+		out += " rival " + done.Rival
+	}
 	if done.MasterAddr != "" {
 		out += " master " + done.MasterAddr + " ha " + done.HaServerAddr
 	}

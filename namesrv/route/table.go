@@ -33,7 +33,8 @@ type Table struct {
 	topics  map[string]*topicEntry
 	brokers map[string]*broker // by broker name
 	live    map[address]*live
-	bodies  cache // encoded routes
+	bodies  cache  // encoded routes
+	changes uint64 // grows when a cached route may have become wrong
 }
 
 // topicEntry is where one topic lies.
@@ -46,8 +47,9 @@ type topicEntry struct {
 type broker struct {
 	cluster string
 	zone    string
-	acting  bool             // its slaves may act as master
-	addrs   map[int64]string // by broker id, 0 is the master
+	acting  bool                // its slaves may act as master
+	addrs   map[int64]string    // by broker id, 0 is the master
+	topics  map[string]struct{} // those that it has queues of
 }
 
 // address is what a registration is remembered under: one process of one cluster.
@@ -64,6 +66,7 @@ type live struct {
 	haAddr    string
 	filters   []string // addresses of filter servers; nobody of today has any
 	displaced bool     // another process has taken its name and id
+	rival     string   // address of a displaced one that goes on registering
 }
 
 // Broker names one broker process.
@@ -94,6 +97,7 @@ func (t *Table) Configure(cfg Config) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.cfg = cfg
+	t.changes++
 	t.bodies.clear()
 }
 
@@ -120,7 +124,23 @@ func (t *Table) put(name string, q protocol.QueueData) {
 	default:
 		e.queues[i] = q
 	}
+	if b := t.brokers[q.BrokerName]; b != nil {
+		b.topics[name] = struct{}{}
+	}
+	t.stale(name)
+}
+
+// stale drops the encoded routes of a topic.
+func (t *Table) stale(name string) {
+	t.changes++
 	t.bodies.drop(name)
+}
+
+// staleSet drops the encoded routes of all topics of a broker set.
+func (t *Table) staleSet(b *broker) {
+	for name := range b.topics {
+		t.stale(name)
+	}
 }
 
 // remove drops the queues of one broker for a topic, and the topic with its last queues.
@@ -134,7 +154,10 @@ func (t *Table) remove(name string, e *topicEntry, brokerName string) {
 	if len(e.queues) == 0 {
 		delete(t.topics, name)
 	}
-	t.bodies.drop(name)
+	if b := t.brokers[brokerName]; b != nil {
+		delete(b.topics, name)
+	}
+	t.stale(name)
 }
 
 // min returns the lowest id of the set.
