@@ -63,7 +63,7 @@ const (
 
 func newRoot() *cobra.Command {
 	root := newStandalone()
-	root.AddCommand(newNamesrv(), newBroker(), newSend(), newConsume(), newTail(), newBench(), newStore(), newVersion())
+	root.AddCommand(newNamesrv(), newBroker(), newSend(), newConsume(), newTail(), newBench(), newStore(), newCluster(), newVersion())
 	root.SilenceUsage, root.SilenceErrors = true, true
 	return root
 }

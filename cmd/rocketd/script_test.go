@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +17,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"rocketd/cluster"
 )
 
 func TestMain(m *testing.M) {
@@ -44,10 +47,24 @@ func TestScript(t *testing.T) {
 			}
 			env.Setenv("BIN", bin)
 			env.Values["servers"] = map[string]*server{}
+			env.Defer(func() { stopClusters(env.WorkDir) })
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"serve": serve, "quit": quit},
 	})
+}
+
+// stopClusters ends the nodes that a script has left.
+func stopClusters(dir string) {
+	states, _ := filepath.Glob(filepath.Join(dir, "*", "cluster.json"))
+	for _, state := range states {
+		k := cluster.Control{Dir: filepath.Dir(state)}
+		if c, err := cluster.Load(k.Dir); err == nil {
+			for _, n := range c.Nodes {
+				_ = k.Kill(context.Background(), n.Name) // most are down
+			}
+		}
+	}
 }
 
 type server struct {
