@@ -137,6 +137,9 @@ func (s *Store) endLog(physical int64, last commitlog.End, drop func() error, cu
 	if err := s.writeDirty(); err != nil { // cut reads them from the files
 		return s.queuesFailed(err)
 	}
+	if _, err := s.log.Sync(); err != nil { // what stays is taken to be on the disk then
+		return err
+	}
 	c := s.check
 	if c.logicsPhysical >= physical || last.Last < 0 {
 		c.logicsPhysical, c.logicsMs = max(last.Last, 0), last.LastMs
