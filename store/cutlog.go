@@ -54,7 +54,7 @@ func (s *Store) CutLog(physical int64) error {
 func (s *Store) RestartLog(physical int64) error {
 	s.rep.mu.Lock()
 	defer s.rep.mu.Unlock()
-	if physical%s.cfg.FileSize != 0 || physical < s.log.Max() {
+	if physical%s.cfg.FileSize != 0 || physical < s.log.Max() && s.log.Max() > s.log.Min() {
 		return fmt.Errorf("%w: the log ends at %d and cannot go on at %d in a file of %d bytes", ErrForeignLog, s.log.Max(), physical, s.cfg.FileSize)
 	}
 	s.writing.Lock()
@@ -145,6 +145,7 @@ func (s *Store) endLog(physical int64, last commitlog.End, drop func() error, cu
 		c.logicsPhysical, c.logicsMs = max(last.Last, 0), last.LastMs
 	}
 	c.physicMs = min(c.physicMs, last.LastMs)
+	c.confirmPhysical = min(c.confirmPhysical, physical)
 	if err := c.write(s.cfg.FS, s.path("checkpoint")); err != nil {
 		return s.log.Fence(err)
 	}
@@ -153,6 +154,7 @@ func (s *Store) endLog(physical int64, last commitlog.End, drop func() error, cu
 	defer s.mu.Unlock()
 	err := drop()
 	if err == nil {
+		s.unconfirm(physical)
 		s.last.Store(last.Last)
 		s.lastMs.Store(last.LastMs)
 		s.physicMs.Store(c.physicMs)
