@@ -21,7 +21,7 @@ const checkpointSize = 4096
 //	 8  logicsMs         the same of the consume queues
 //	16  indexMs          the same of the index files
 //	24  masterFlushed    kept as it is
-//	32  confirmPhysical  kept as it is
+//	32  confirmPhysical  log position up to which messages could be read (Visible); 0 means unknown
 //	40  logicsPhysical   start of the last record whose units are on the disk; 0 means unknown
 //
 // Source: Java StoreCheckpoint 5.5.1.

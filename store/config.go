@@ -63,6 +63,12 @@ type Config struct {
 	// up to physical. It is called also when the log was fenced: then Writable tells, and physical will never grow.
 	Flushed func(physical int64)
 
+	// Confirm, if set, is the log position up to which messages may be read as far as slaves are concerned: what they do not
+	// have, a failover takes back. math.MaxInt64 is no limit. What it once let through stays readable (Visible), also after
+	// a restart: the checkpoint keeps it, up to a second late. It is called often, from any goroutine, and must not block or
+	// call the store. nil is no limit.
+	Confirm func() int64
+
 	// Appended, if set, is called with what an Append has brought into the log: whole records one behind the other,
 	// from physical on. It runs under the append lock, must not block and may not keep records.
 	Appended func(physical int64, records []byte)

@@ -145,7 +145,7 @@ func (s *Store) endLog(physical int64, last commitlog.End, drop func() error, cu
 		c.logicsPhysical, c.logicsMs = max(last.Last, 0), last.LastMs
 	}
 	c.physicMs = min(c.physicMs, last.LastMs)
-	c.confirmPhysical = min(c.confirmPhysical, physical)
+	c.confirmPhysical = min(s.confirmedNow(), physical)
 	if err := c.write(s.cfg.FS, s.path("checkpoint")); err != nil {
 		return s.log.Fence(err)
 	}

@@ -184,7 +184,7 @@ func (s *Store) look(syncDue bool) error {
 		}
 		return s.queuesFailed(err)
 	}
-	if ms := s.physicMs.Load(); ms != s.check.physicMs {
+	if ms := s.physicMs.Load(); ms != s.check.physicMs || s.confirmedNow() != s.check.confirmPhysical {
 		s.check.physicMs = ms
 		return s.writeCheckpoint()
 	}
@@ -243,7 +243,7 @@ func (s *Store) syncAll() error {
 	s.mu.Lock()
 	last, ms, end := s.last.Load(), s.lastMs.Load(), s.log.Max()
 	s.mu.Unlock()
-	if end == s.synced && s.physicMs.Load() == s.check.physicMs {
+	if end == s.synced && s.physicMs.Load() == s.check.physicMs && s.confirmedNow() == s.check.confirmPhysical {
 		return nil
 	}
 	if err := s.writeDirty(); err != nil {
@@ -273,5 +273,6 @@ func (s *Store) writeCheckpoint() error {
 	if s.cfg.IndexMs != nil {
 		s.check.indexMs = s.cfg.IndexMs(s.log.Flushed())
 	}
+	s.check.confirmPhysical = s.confirmedNow()
 	return s.check.write(s.cfg.FS, s.path("checkpoint"))
 }

@@ -40,6 +40,8 @@ type Store struct {
 	need   atomic.Int64 // bytes that must be free before the next try, after the disk was full; 0: it was not
 	closed atomic.Bool
 
+	confirmed atomic.Int64 // log position up to which Config.Confirm has let readers, see Visible
+
 	orderly   bool  // the last end was
 	indexTime int64 // indexMs of the checkpoint that was found
 
@@ -132,6 +134,7 @@ func Open(cfg Config) (s *Store, err error) {
 	if err := s.recover(clean); err != nil {
 		return s, fmt.Errorf("cannot recover store %s: %w", cfg.Dir, err)
 	}
+	s.loadConfirmed()
 	s.paced, s.opened = s.log.Max(), s.log.Max()
 	s.synced = -1 // what the recovery did to the queues is not on the disk
 	s.prepareAt = s.middle(s.log.Max())
@@ -180,15 +183,6 @@ func (s *Store) markOpen() (clean bool, err error) {
 func (s *Store) MinPhysical() int64 { return s.log.Min() }
 func (s *Store) MaxPhysical() int64 { return s.log.Max() }
 func (s *Store) Flushed() int64     { return s.log.Flushed() }
-
-// Visible is the log position up to which messages can be read: with SyncFlush what is on the disk, else all. Java's
-// name for it is confirm offset.
-func (s *Store) Visible() int64 {
-	if s.cfg.SyncFlush {
-		return s.log.Flushed()
-	}
-	return s.log.Max()
-}
 
 // Find returns a queue, or nil if there is none. It allocates nothing.
 func (s *Store) Find(topic []byte, id int32) *consumequeue.Queue {
