@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"sync"
@@ -262,7 +261,7 @@ func (c *copier) append() error {
 	if State(c.s.status.state.Load()) != Copying {
 		c.s.setState(Copying)
 		c.s.status.err.Store(nil)
-		c.s.complain.log(slog.LevelInfo, "copying", "copying the log of the master", "master", c.conn.RemoteAddr().String(), "physical", c.end)
+		c.s.complain.of("copying").Info("copying the log of the master", "master", c.conn.RemoteAddr().String(), "physical", c.end)
 	}
 	return c.report(c.safe())
 }

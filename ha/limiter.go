@@ -1,60 +1,48 @@
 package ha
 
 import (
-	"context"
 	"log/slog"
 	"sync"
 	"time"
 )
 
-// limiter logs lines of one kind now and then, and how many were left out: a connection that flaps, or a stranger who
-// knocks, does not fill the log.
+// limiter lets lines of one kind into the log now and then, and says how many were left out: a connection that flaps, or
+// a stranger who knocks, does not fill it.
 type limiter struct {
 	logger *slog.Logger
 
 	mu   sync.Mutex // guards:
-	last map[string]*complaint
+	last map[string]*lines
 }
 
-type complaint struct {
-	at      time.Time
+// lines are those of one kind.
+type lines struct {
+	at      time.Time // of the last one that was written
 	skipped int
 }
 
-func (l *limiter) warn(kind, msg string, args ...any) { l.log(slog.LevelWarn, kind, msg, args...) }
+var discard = slog.New(slog.DiscardHandler)
 
-func (l *limiter) log(level slog.Level, kind, msg string, args ...any) {
+// of returns where a line of a kind goes.
+func (l *limiter) of(kind string) *slog.Logger {
 	now := time.Now()
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	c := l.last[kind]
-	if c != nil && now.Sub(c.at) < logEvery {
-		c.skipped++
-		l.mu.Unlock()
-		return
-	}
 	if c == nil {
-		c = new(complaint)
+		c = new(lines)
 		if l.last == nil {
-			l.last = make(map[string]*complaint)
+			l.last = make(map[string]*lines)
 		}
 		l.last[kind] = c
+	} else if now.Sub(c.at) < logEvery {
+		c.skipped++
+		return discard
 	}
-	c.at = now
-	n := c.skipped
-	c.skipped = 0
-	l.mu.Unlock()
-	if n > 0 {
-		args = append(args, "more", n)
+	logger := l.logger
+	if c.skipped > 0 {
+		logger = logger.With("more", c.skipped)
 	}
-	l.logger.Log(context.Background(), level, msg, args...)
-}
-
-// sleep waits, or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
+	c.at, c.skipped = now, 0
+	return logger
 }

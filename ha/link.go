@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -62,7 +61,7 @@ func (l *link) serve(ctx context.Context) {
 		if joined = l.m.join(l); !joined {
 			return errTooMany
 		}
-		l.m.complain.log(slog.LevelInfo, "connected", "slave connected", "slave", l.addr, "physical", start, "follows", follows)
+		l.m.complain.of("connected").Info("slave connected", "slave", l.addr, "physical", start, "follows", follows)
 		go pprof.Do(ctx, pprof.Labels("goroutine", "ha sender"), func(ctx context.Context) {
 			defer close(sender)
 			cancel(l.send(ctx, start, follows))
@@ -81,9 +80,9 @@ func (l *link) serve(ctx context.Context) {
 	l.m.leave(l)
 	switch {
 	case joined && (!stopped || err != nil):
-		l.m.complain.warn("lost", "slave lost", "slave", l.addr, "acked", l.ack.Load(), "physical", l.m.cfg.Log.MaxPhysical(), "err", err)
+		l.m.complain.of("lost").Warn("slave lost", "slave", l.addr, "acked", l.ack.Load(), "physical", l.m.cfg.Log.MaxPhysical(), "err", err)
 	case !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed):
-		l.m.complain.warn("stranger", "HA port: a connection was closed", "addr", l.addr, "err", err)
+		l.m.complain.of("stranger").Warn("HA port: a connection was closed", "addr", l.addr, "err", err)
 	}
 }
 
@@ -141,7 +140,7 @@ func (l *link) start(position int64) (start int64, follows bool, err error) {
 		l.ack.Store(min(position, high))
 		l.m.progress()
 	} else {
-		l.m.complain.warn("outside", "a slave asks for a part of the log that is not there; it gets nothing until it asks again", "slave", l.addr,
+		l.m.complain.of("outside").Warn("a slave asks for a part of the log that is not there; it gets nothing until it asks again", "slave", l.addr,
 			"physical", start, "min", low, "max", high)
 	}
 	return start, follows, nil
@@ -154,7 +153,7 @@ func (l *link) report(position int64) error {
 	case position < 0 || position > l.sent.Load():
 		return fmt.Errorf("%w: position %d, it was sent the log up to %d", errNoReport, position, l.sent.Load())
 	default:
-		l.ack.Store(position)
+		l.ack.Store(min(position, l.m.cfg.Log.MaxPhysical())) // who asks for 1 of an empty log repeats that
 		l.m.progress()
 	}
 	return nil

@@ -131,7 +131,7 @@ func (m *Master) Run(ctx context.Context) (err error) {
 			return fmt.Errorf("cannot accept slaves: %w", err)
 		case err != nil: // too many open files, or a connection that is gone already
 			failures++
-			m.complain.warn("accept", "cannot accept a slave", "err", err)
+			m.complain.of("accept").Warn("cannot accept a slave", "err", err)
 			sleep(ctx, min(time.Duration(failures)*10*time.Millisecond, time.Second))
 			continue
 		}
@@ -261,7 +261,7 @@ func (m *Master) admit(l *link) {
 	}
 	m.mu.Unlock()
 	if oldest != nil {
-		m.complain.warn("silent", "HA port: too many connections that say nothing, the oldest is closed", "addr", oldest.addr, "limit", maxSilent)
+		m.complain.of("silent").Warn("HA port: too many connections that say nothing, the oldest is closed", "addr", oldest.addr, "limit", maxSilent)
 		_ = oldest.conn.Close()
 	}
 }

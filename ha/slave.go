@@ -204,12 +204,23 @@ func (s *Slave) stay(ctx context.Context, addr string) {
 		if retry = min(2*retry, lastRetry); s.cfg.Log.MaxPhysical() != before {
 			wait, retry = firstRetry, firstRetry
 		}
+		s.setState(Connecting)
 		if errors.Is(err, ErrForeign) {
 			s.setState(Foreign)
 			wait = foreignWait
 		}
-		s.complain.warn("stopped", "the log of the master is not copied; it is tried again", "master", addr, "physical", s.cfg.Log.MaxPhysical(), "err", err)
+		s.complain.of("stopped").Warn("the log of the master is not copied; it is tried again", "master", addr, "physical", s.cfg.Log.MaxPhysical(), "err", err)
 		sleep(ctx, wait)
+	}
+}
+
+// sleep waits, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
 	}
 }
 
