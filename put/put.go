@@ -4,14 +4,11 @@ package put
 
 import (
 	"context"
-	"errors"
-	"maps"
-	"slices"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"rocketd/message"
 	"rocketd/protocol"
 	"rocketd/store"
 	"rocketd/store/consumequeue"
@@ -20,9 +17,23 @@ import (
 // Log is what put needs of the store.
 type Log interface {
 	Append(b *store.Batch, now time.Time) error
+	// MaxPhysical is the end of the log, Flushed how far it is on the disk, Visible how far it can be read.
+	MaxPhysical() int64
 	Flushed() int64
+	Visible() int64
 	// Writable is store.ErrFenced after a failed write or sync: what is not flushed by then never will be.
 	Writable() error
+}
+
+// Replicas knows the slaves of a master, and how many of them must have a message. Both methods are called often, in turns
+// and from other goroutines, and must not block.
+type Replicas interface {
+	// Admit is nil if a message that will wait for slaves may be written. Else there are too few to wait for, and it is
+	// refused (Java's IN_SYNC_REPLICAS_NOT_ENOUGH).
+	Admit() error
+	// Replicated is the log position up to which as many slaves as it takes have the log; math.MaxInt64 if it takes none. It
+	// may go back, when a slave leaves or the policy changes. Service.Flushed is to be rung when it has changed.
+	Replicated() int64
 }
 
 // Config of a Service.
@@ -33,22 +44,45 @@ type Config struct {
 	// FlushTimeout is how long such an answer waits before it is FLUSH_DISK_TIMEOUT; 0 means 5 s
 	// (syncFlushTimeout). The message is stored all the same.
 	FlushTimeout time.Duration
+	// Replicas, if set: an answer waits until its record is replicated, unless the message says WAIT=false, and the message
+	// is refused if there are too few replicas. SetReplicas changes it.
+	Replicas Replicas
+	// SlaveTimeout is how long such an answer waits before it is FLUSH_SLAVE_TIMEOUT; 0 means 3 s (slaveTimeout). The
+	// message is stored all the same.
+	SlaveTimeout time.Duration
 	// MaxGroup is how many bytes may be staged together, since they stand in one file of the log: what is larger is
 	// refused by itself and does not drag down the turn's batch. 0 or less is no limit.
 	MaxGroup int64
-	// Grew is the bell of the store: it rings once per queue and batch, when the records can be read. With SyncFlush
-	// that is when they are on disk.
+	// Grew is the bell of the store: it rings once per queue and batch, when the records can be read (Log.Visible). t is nil
+	// where that is known outside of a turn.
 	Grew func(t *protocol.Turn, q *consumequeue.Queue)
+	// Revealed, if set, rings when records could be read for which Grew never rang: those that the log held when this process
+	// or its term as master began, and slaves had not. Any queue may have grown. Run calls it.
+	Revealed func()
 	// Stored counts what was appended, once per run of records of one queue. An inner batch counts as its messages.
 	Stored func(q *consumequeue.Queue, messages int, bytes int)
 }
 
-// Service hands out one Batch per I/O context and completes those that wait for the disk.
+// Service hands out one Batch per I/O context and completes those that wait for disk and slaves.
 type Service struct {
-	cfg Config
+	cfg    Config
+	term   atomic.Pointer[term]
+	hidden atomic.Int64 // log position up to which records may become readable without a bell; 0: there are none
 
-	mu      sync.Mutex
+	mu      sync.Mutex               // guards:
 	waiting map[*Batch]protocol.Peer // batches with parked answers, and a peer of their I/O context
+	arrived []unseen                 // queues that grew outside of a turn, in order
+}
+
+// term is the time between two calls of SetReplicas. What an answer has waited for in one is worth nothing in the next: the
+// broker may have been a slave in between, and the log cut.
+type term struct{ replicas Replicas }
+
+func (t *term) replicated() int64 {
+	if t.replicas == nil {
+		return math.MaxInt64
+	}
+	return t.replicas.Replicated()
 }
 
 // New makes a service; it starts nothing.
@@ -56,24 +90,43 @@ func New(cfg Config) *Service {
 	if cfg.FlushTimeout == 0 {
 		cfg.FlushTimeout = 5 * time.Second
 	}
-	return &Service{cfg: cfg, waiting: make(map[*Batch]protocol.Peer)}
+	if cfg.SlaveTimeout == 0 {
+		cfg.SlaveTimeout = 3 * time.Second
+	}
+	s := &Service{cfg: cfg, waiting: make(map[*Batch]protocol.Peer)}
+	s.begin(cfg.Replicas)
+	return s
 }
 
 // NewBatch makes the staging place of one I/O context; it becomes the Appends of the context's Turn.
-func (s *Service) NewBatch() *Batch { return &Batch{svc: s} }
+func (s *Service) NewBatch() *Batch {
+	b := &Batch{svc: s, term: s.term.Load()}
+	b.wake = b.ring
+	return b
+}
 
-// Flushed is rung by the store after each sync, from any goroutine: every batch that has parked answers looks at the
-// flushed offset, in a turn of its own. No lock is held meanwhile: when its I/O context has ended, that turn is here
-// and now.
-func (s *Service) Flushed() {
-	s.mu.Lock()
-	waiting := maps.Clone(s.waiting)
-	s.mu.Unlock()
-	for b, peer := range waiting {
-		if b.rung.CompareAndSwap(false, true) {
-			peer.Post(b.ring)
-		}
+// SetReplicas says whom answers wait for from now on, nil for nobody, as the broker becomes a master or a slave. Answers
+// that wait are given at once, as timeouts: nobody knows any more what becomes of their records. A policy that changes
+// while the broker stays master is the business of Replicas. It may be called from any goroutine.
+func (s *Service) SetReplicas(r Replicas) {
+	s.begin(r)
+	s.ringAll()
+}
+
+func (s *Service) begin(r Replicas) {
+	s.term.Store(&term{r})
+	if end := s.cfg.Log.MaxPhysical(); s.cfg.Log.Visible() < end {
+		s.hidden.Store(end)
 	}
+}
+
+// Confirmed is how far slaves have the log, for store.Config.Confirm: math.MaxInt64 where nobody waits for them. 0 if there
+// is no service yet.
+func (s *Service) Confirmed() int64 {
+	if s == nil {
+		return 0
+	}
+	return s.term.Load().replicated()
 }
 
 // Run answers what has waited too long, until the context ends.
@@ -83,266 +136,10 @@ func (s *Service) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-tick.C:
-			s.Flushed()
+			s.ringAll()
+			s.reveal()
 		case <-ctx.Done():
 			return nil
 		}
 	}
-}
-
-// Status is what became of staged records.
-type Status uint8
-
-// The statuses. All but Refused mean that the records are in the log.
-const (
-	OK Status = iota
-	FlushDiskTimeout
-	Refused
-)
-
-// Outcome tells a stager what became of its records. It is valid until the answer function returns.
-type Outcome struct {
-	Status   Status
-	Err      error // why, when Refused: store.ErrFenced, store.ErrDiskFull, store.ErrTooLarge, store.ErrClosed
-	Queue    *consumequeue.Queue
-	Offset   int64   // queue offset of the first record
-	Physical int64   // offset of the first record in the log
-	More     []int64 // physical offsets of the further records of a client batch
-	Uniq     []byte  // what the stager gave along
-}
-
-// Answer is called when a staged record may be answered, in a turn of the context that staged it.
-type Answer func(t *protocol.Turn, k protocol.Ticket, o *Outcome)
-
-// Batch is what one I/O context has staged in this turn, and the answers of earlier turns that wait for the disk.
-// Only the context's own turn uses it.
-type Batch struct {
-	svc    *Service
-	log    store.Batch
-	staged []staged
-	parked []parked // in order of their offsets
-	head   int      // parked[:head] are done
-	unseen []unseen // queues that grew by what cannot be read before it is on disk, in order
-	rung   atomic.Bool
-	out    Outcome // of the record that is being answered
-	more   []int64
-	uniq   []byte // bytes that staged entries refer to
-	// Scratch is for the stager's own use while it builds a record; it has no content between calls.
-	Scratch []byte
-}
-
-type staged struct {
-	first, n         int
-	uniqFrom, uniqTo int
-	wait             bool
-	ticket           protocol.Ticket
-	answer           Answer
-}
-
-type parked struct {
-	end      int64
-	deadline time.Time
-	ticket   protocol.Ticket
-	answer   Answer
-	outcome  Outcome
-	uniq     [40]byte
-}
-
-type unseen struct {
-	end   int64
-	queue *consumequeue.Queue
-}
-
-// Of returns the batch of the turn.
-func Of(t *protocol.Turn) *Batch { return t.Appends.(*Batch) }
-
-// Stage adds one record. uniq is copied and comes back with the outcome; wait says whether the answer has to wait
-// for the disk where the mode asks for it.
-func (b *Batch) Stage(q *consumequeue.Queue, d *message.Draft, tag int64, wait bool, uniq []byte, k protocol.Ticket, answer Answer) {
-	if !b.fits(d.Size()) {
-		b.stage(0, 0, false, uniq, k, answer)
-		return
-	}
-	first := b.log.Add(q, d, tag)
-	b.stage(first, 1, wait, uniq, k, answer)
-}
-
-// StageAll adds several records to one queue; they get adjoining offsets and stand in one file.
-func (b *Batch) StageAll(q *consumequeue.Queue, ds []message.Draft, tags []int64, wait bool, uniq []byte, k protocol.Ticket, answer Answer) {
-	size := 0
-	for i := range ds {
-		size += ds[i].Size()
-	}
-	if !b.fits(size) {
-		b.stage(0, 0, false, uniq, k, answer)
-		return
-	}
-	first := b.log.Add(q, &ds[0], tags[0])
-	for i := 1; i < len(ds); i++ {
-		b.log.AddNext(q, &ds[i], tags[i])
-	}
-	b.stage(first, len(ds), wait, uniq, k, answer)
-}
-
-func (b *Batch) fits(size int) bool {
-	return b.svc.cfg.MaxGroup <= 0 || int64(size) <= b.svc.cfg.MaxGroup
-}
-
-// stage notes whom to answer for n records from first on; without records it is a refusal, as they were too large.
-func (b *Batch) stage(first, n int, wait bool, uniq []byte, k protocol.Ticket, answer Answer) {
-	from := len(b.uniq)
-	b.uniq = append(b.uniq, uniq...)
-	b.staged = append(b.staged, staged{first, n, from, len(b.uniq), wait && b.svc.cfg.SyncFlush, k, answer})
-}
-
-// Commit appends everything staged with one write, rings the bells and answers what need not wait.
-func (b *Batch) Commit(t *protocol.Turn) {
-	if len(b.staged) == 0 {
-		return
-	}
-	err := b.svc.cfg.Log.Append(&b.log, t.Now)
-	if err == nil {
-		b.account(t)
-	}
-	for i := range b.staged {
-		s := &b.staged[i]
-		out := &b.out
-		*out = Outcome{Status: Refused, Err: err, Uniq: b.uniq[s.uniqFrom:s.uniqTo]}
-		if s.n == 0 {
-			out.Err = store.ErrTooLarge
-		} else if err == nil {
-			e := b.log.At(s.first)
-			out.Status, out.Queue, out.Offset, out.Physical = OK, e.Queue, e.Offset, e.Physical
-			b.more = b.more[:0]
-			for j := 1; j < s.n; j++ {
-				b.more = append(b.more, b.log.At(s.first+j).Physical)
-			}
-			out.More = b.more
-			if s.wait {
-				b.park(t, s, *out)
-				continue
-			}
-		}
-		s.answer(t, s.ticket, out)
-	}
-	if b.waits() {
-		b.svc.mu.Lock()
-		b.svc.waiting[b] = b.staged[0].ticket.Peer
-		b.svc.mu.Unlock()
-		b.settle(t) // what was flushed before we stood in the table rang for nobody
-	}
-	clear(b.staged)
-	b.staged, b.uniq = b.staged[:0], b.uniq[:0]
-	b.log.Reset()
-}
-
-// account rings and counts once per run of records of one queue.
-func (b *Batch) account(t *protocol.Turn) {
-	for i := 0; i < b.log.Len(); {
-		q, first, n, bytes := b.log.At(i).Queue, i, 0, 0
-		for i < b.log.Len() && b.log.At(i).Queue == q {
-			bytes += int(b.log.At(i).Size)
-			n += int(b.log.At(i).Count)
-			i++
-		}
-		b.svc.cfg.Stored(q, n, bytes)
-		last := b.log.At(i - 1)
-		end := last.Physical + int64(last.Size)
-		b.grew(t, end, q)
-		for ; first < i; first++ {
-			for e, j := b.log.At(first), 0; j < e.Further(); j++ {
-				b.grew(t, end, e.FurtherQueue(j))
-			}
-		}
-	}
-}
-
-// grew rings for a queue, or with SyncFlush notes to do so when the log is on the disk up to end.
-func (b *Batch) grew(t *protocol.Turn, end int64, q *consumequeue.Queue) {
-	if b.svc.cfg.SyncFlush {
-		b.unseen = append(b.unseen, unseen{end, q})
-	} else {
-		b.svc.cfg.Grew(t, q)
-	}
-}
-
-// waits tells whether anything of this batch depends on the disk.
-func (b *Batch) waits() bool { return b.head < len(b.parked) || len(b.unseen) > 0 }
-
-func (b *Batch) park(t *protocol.Turn, s *staged, out Outcome) {
-	last := b.log.At(s.first + s.n - 1)
-	b.parked = append(b.parked, parked{
-		end:      last.Physical + int64(last.Size),
-		deadline: t.Now.Add(b.svc.cfg.FlushTimeout),
-		ticket:   s.ticket,
-		answer:   s.answer,
-	})
-	p := &b.parked[len(b.parked)-1]
-	if len(out.More) > 0 {
-		out.More = append([]int64(nil), out.More...)
-	}
-	p.outcome = out
-	p.outcome.Uniq = append(p.uniq[:0], out.Uniq...) // its own array holds any usual id
-}
-
-// ring runs in a turn of this context after the flushed offset moved.
-func (b *Batch) ring(t *protocol.Turn) {
-	b.rung.Store(false)
-	b.settle(t)
-}
-
-// settle answers the parked ones that are on disk now, or have waited too long.
-func (b *Batch) settle(t *protocol.Turn) {
-	flushed := b.svc.cfg.Log.Flushed()
-	fenced := errors.Is(b.svc.cfg.Log.Writable(), store.ErrFenced)
-	for b.head < len(b.parked) {
-		p := &b.parked[b.head]
-		if p.end > flushed {
-			if t.Now.Before(p.deadline) && !fenced {
-				break
-			}
-			p.outcome.Status = FlushDiskTimeout
-		}
-		if len(p.outcome.Uniq) <= len(p.uniq) {
-			p.outcome.Uniq = p.uniq[:len(p.outcome.Uniq)] // parked may have moved since
-		}
-		p.answer(t, p.ticket, &p.outcome)
-		*p = parked{}
-		b.head++
-	}
-	seen := 0
-	for seen < len(b.unseen) && b.unseen[seen].end <= flushed {
-		b.svc.cfg.Grew(t, b.unseen[seen].queue)
-		seen++
-	}
-	b.unseen = slices.Delete(b.unseen, 0, seen)
-	if !b.waits() {
-		b.svc.mu.Lock()
-		delete(b.svc.waiting, b)
-		b.svc.mu.Unlock()
-	}
-	if b.head == len(b.parked) {
-		b.parked, b.head = b.parked[:0], 0
-	} else if b.head > 1024 && b.head > len(b.parked)/2 {
-		n := copy(b.parked, b.parked[b.head:])
-		clear(b.parked[n:])
-		b.parked, b.head = b.parked[:n], 0
-	}
-}
-
-// Refusal turns an error of the store into the answer a client gets. Source: Java SendMessageProcessor.
-func Refusal(err error) *protocol.Error {
-	switch {
-	case errors.Is(err, store.ErrDiskFull):
-		return protocol.Errorf(protocol.ServiceNotAvailable, "service not available now: the disk is full, messages are refused until there is space again: %v", err)
-	case errors.Is(err, store.ErrFenced):
-		return protocol.Errorf(protocol.ServiceNotAvailable, "service not available now: the store takes no more writes after a failed write or sync: %v", err)
-	case errors.Is(err, store.ErrIncomplete):
-		return protocol.Errorf(protocol.MessageIllegal, "the message cannot be stored: %v", err)
-	case errors.Is(err, store.ErrTooLarge):
-		return protocol.Errorf(protocol.MessageIllegal, "the message or batch does not fit into one file of the commit log (mappedFileSizeCommitLog)")
-	case errors.Is(err, store.ErrClosed):
-		return protocol.Errorf(protocol.ServiceNotAvailable, "service not available now: the broker is stopping")
-	}
-	return protocol.Errorf(protocol.SystemError, "cannot store the message: %v", err)
 }

@@ -24,6 +24,9 @@ type fakeLog struct {
 	mu       sync.Mutex
 	end      int64
 	flushed  int64
+	visible  int64 // high-water mark
+	sync     bool  // only what is flushed is visible
+	confirm  func() int64
 	refuse   error  // of Append
 	writable error  // of Writable
 	appended func() // called at the end of Append
@@ -52,6 +55,24 @@ func (l *fakeLog) Flushed() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.flushed
+}
+
+func (l *fakeLog) MaxPhysical() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.end
+}
+
+func (l *fakeLog) Visible() int64 {
+	confirm := l.confirm()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	end := l.end
+	if l.sync {
+		end = l.flushed
+	}
+	l.visible = max(l.visible, min(end, confirm))
+	return min(l.visible, end)
 }
 
 func (l *fakeLog) Writable() error {
@@ -116,6 +137,8 @@ func open(t *testing.T, change func(*Config)) *room {
 	if change != nil {
 		change(&cfg)
 	}
+	r.log.sync = cfg.SyncFlush
+	r.log.confirm = func() int64 { return r.svc.Confirmed() }
 	r.svc = New(cfg)
 	r.batch = r.svc.NewBatch()
 	return r
@@ -136,7 +159,7 @@ func (r *room) answer(_ *protocol.Turn, k protocol.Ticket, o *Outcome) {
 	case Refused:
 		e += fmt.Sprintf(" refused: %v", o.Err)
 	default:
-		e += []string{" ok", " timeout"}[o.Status] + fmt.Sprintf(" %s/%d at %d", o.Queue.Topic(), o.Offset, o.Physical)
+		e += []string{" ok", " disk timeout", " slave timeout"}[o.Status] + fmt.Sprintf(" %s/%d at %d", o.Queue.Topic(), o.Offset, o.Physical)
 	}
 	if len(o.More) > 0 {
 		e += fmt.Sprintf(" more %v", o.More)
@@ -321,7 +344,7 @@ func TestBatch_SyncFlush_AtOnce(t *testing.T) {
 	r.log.appended = func() { r.flush(r.log.end) }
 	r.stage(1, "a", true)
 	r.commit()
-	r.want("stored 1 in a", "1: ok a/0 at 0 uniq u1", "bell a max 1")
+	r.want("stored 1 in a", "bell a max 1", "1: ok a/0 at 0 uniq u1")
 	if len(r.svc.waiting) != 0 {
 		t.Error("the batch waits for nothing")
 	}
@@ -371,7 +394,7 @@ func TestBatch_SyncFlush_Timeout(t *testing.T) {
 		time.Sleep(700 * time.Millisecond)
 		synctest.Wait()
 		r.run()
-		r.want("1: timeout a/0 at 0 uniq u1")
+		r.want("1: disk timeout a/0 at 0 uniq u1")
 		r.flush(200)
 		r.run()
 		r.want("2: ok a/1 at 100 uniq u2", "bell a max 2", "bell a max 2")
@@ -394,7 +417,7 @@ func TestBatch_SyncFlush_Fence(t *testing.T) {
 	r.log.refuse = r.log.writable
 	r.flush(100)
 	r.run()
-	r.want("1: ok a/0 at 0 uniq u1", "2: timeout a/1 at 100 uniq u2", "bell a max 2")
+	r.want("1: ok a/0 at 0 uniq u1", "2: disk timeout a/1 at 100 uniq u2", "bell a max 2")
 	r.stage(3, "a", true)
 	r.commit()
 	r.want("3: refused: commit log is read-only after a disk error: broken disk uniq u3")

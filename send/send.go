@@ -288,6 +288,8 @@ func (s *Service) write(t *protocol.Turn, k protocol.Ticket, o *put.Outcome, inn
 	switch o.Status {
 	case put.FlushDiskTimeout:
 		code = protocol.FlushDiskTimeout
+	case put.FlushSlaveTimeout:
+		code = protocol.FlushSlaveTimeout
 	case put.Refused:
 		e := put.Refusal(o.Err)
 		s.fail(t, k, e)
