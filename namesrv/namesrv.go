@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -41,6 +42,7 @@ type Server struct {
 	opts     atomic.Pointer[options]
 	began    time.Time
 	notices  chan route.Notice
+	decoding chan struct{} // holds one for each registration whose body is being read
 }
 
 // options are the settings that requests look at; an update replaces them as a whole.
@@ -60,6 +62,7 @@ const maxNotices = 1024
 func New(cfg Config) (*Server, error) {
 	set := cfg.Settings
 	s := &Server{settings: set, log: cfg.Log, routes: route.New(route.Config{}), began: time.Now(), notices: make(chan route.Notice, maxNotices)}
+	s.decoding = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)) // so that routes are answered while a thousand brokers register
 	s.readOptions()
 	var err error
 	if s.kv, err = openKV(vfs.OS, set.String("kvConfigPath"), cfg.Log); err != nil {

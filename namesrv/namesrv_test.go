@@ -25,7 +25,7 @@ import (
 )
 
 // start runs a NameServer on a free port with the given keys, until the test ends.
-func start(t *testing.T, keys map[string]string) *Server {
+func start(t testing.TB, keys map[string]string) *Server {
 	t.Helper()
 	dir := t.TempDir()
 	set := settings.NewNamesrv(settings.Machine{Home: dir, RocketmqHome: dir, Processors: 2}, slog.New(slog.DiscardHandler))
@@ -52,12 +52,12 @@ func start(t *testing.T, keys map[string]string) *Server {
 
 // client is one connection to a server under test.
 type client struct {
-	t    *testing.T
+	t    testing.TB
 	conn net.Conn
 	in   *bufio.Reader
 }
 
-func dial(t *testing.T, s *Server) *client {
+func dial(t testing.TB, s *Server) *client {
 	t.Helper()
 	conn, err := net.Dial("tcp", s.Addr().String())
 	if err != nil {
