@@ -71,6 +71,8 @@ type change[C any] struct {
 	names []string
 	err   error
 	done  bool // guarded by Table.writing
+	// version, if set, becomes the version of the table with this change; otherwise it goes on from the one before.
+	version *protocol.DataVersion
 }
 
 func (t *Table[C]) open(cfg Config, k kind[C]) error {
@@ -165,9 +167,40 @@ func (t *Table[C]) Delete(names ...string) error {
 	})
 }
 
-// apply returns when the change is on the disk and to be seen, or with the error that prevented it.
+// Replace makes the table that of another broker: the same entries, the same version, durable when it returns. It keeps
+// the configurations, which may not be changed any more. It returns the names of the entries that went, sorted. forbidden
+// is for Groups only.
+func (t *Table[C]) Replace(version protocol.DataVersion, configs map[string]*C, forbidden map[string]map[string]int32) (gone []string, err error) {
+	err = t.do(&change[C]{version: &version, edit: func(next *state[C]) (names []string, _ error) {
+		gone = nil
+		for name := range next.configs {
+			if configs[name] == nil {
+				gone = append(gone, name)
+			}
+		}
+		names = append(names, gone...)
+		for name, c := range configs {
+			if old := next.configs[name]; old == nil || !t.kind.equal(old, c) {
+				names = append(names, name)
+			}
+		}
+		next.configs, next.forbidden = clone(configs), clone(forbidden)
+		return names, nil
+	}})
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(gone)
+	return gone, nil
+}
+
+// apply makes a change that continues the table's version.
 func (t *Table[C]) apply(edit func(next *state[C]) (names []string, err error)) error {
-	c := &change[C]{edit: edit}
+	return t.do(&change[C]{edit: edit})
+}
+
+// do returns when the change is on the disk and to be seen, or with the error that prevented it.
+func (t *Table[C]) do(c *change[C]) error {
 	t.mu.Lock()
 	t.waiting = append(t.waiting, c)
 	t.mu.Unlock()
@@ -192,16 +225,24 @@ func (t *Table[C]) apply(edit func(next *state[C]) (names []string, err error)) 
 func (t *Table[C]) commit(batch []*change[C]) {
 	old := t.current.Load()
 	next := &state[C]{old.version, clone(old.configs), clone(old.forbidden)}
-	dirty := false
+	dirty, further := false, false
 	for _, c := range batch {
 		c.names, c.err = c.edit(next)
 		c.done = true
-		dirty = dirty || len(c.names) > 0
+		switch {
+		case c.version != nil:
+			dirty, further = dirty || len(c.names) > 0 || *c.version != old.version, false
+			next.version = *c.version
+		case len(c.names) > 0:
+			dirty, further = true, true
+		}
 	}
 	if !dirty {
 		return
 	}
-	next.version.Next(time.Now())
+	if further {
+		next.version.Next(time.Now())
+	}
 	if err := t.write(next); err != nil {
 		for _, c := range batch { // also those that found done what another one of the batch did
 			if c.err == nil {

@@ -1,0 +1,104 @@
+package metasync
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"rocketd/protocol"
+	"rocketd/topic"
+)
+
+// syncTopics makes the topics those of the master.
+func (f *follower) syncTopics(ctx context.Context) (time.Duration, error) {
+	before, have := f.cfg.Topics.All()
+	end := int64(0)
+	if f.cfg.LogEnd != nil {
+		end = f.cfg.LogEnd()
+	}
+	p, err := fetch(ctx, &f.topics, have, func(ctx context.Context, seq, n int32, version string) (*page[topic.Config], error) {
+		var req *protocol.GetAllTopicConfigRequest
+		if n > 0 {
+			req = &protocol.GetAllTopicConfigRequest{TopicSeq: seq, DataVersion: version, MaxTopicNum: protocol.Some(n)}
+		}
+		w, total, err := f.cfg.Master.AllTopics(ctx, f.addr, req)
+		if err != nil {
+			return nil, err
+		}
+		return &page[topic.Config]{version: w.DataVersion, entries: w.TopicConfigTable, total: total}, nil
+	})
+	if p == nil || err != nil {
+		return f.topics.again(), err
+	}
+	f.leaveOut("topics", keep(p.entries, func(name string, c *topic.Config) bool { c.Name = name; return saneTopic(c) }))
+	gone, err := f.cfg.Topics.Replace(p.version, p.entries, nil)
+	if err != nil {
+		return 0, err
+	}
+	f.topics.taken = true
+	// A topic that was learned while the master made its answer is not gone.
+	gone = slices.DeleteFunc(gone, func(name string) bool { return before[name] == nil })
+	for _, name := range gone {
+		f.cfg.Offsets.RemoveTopic(name)
+	}
+	if len(gone) > 0 && f.cfg.Deleted != nil {
+		f.cfg.Deleted(gone, end)
+	}
+	select {
+	case <-f.synced:
+	default:
+		close(f.synced)
+	}
+	return f.topics.again(), nil
+}
+
+// syncGroups makes the groups, and what they may not read, those of the master.
+func (f *follower) syncGroups(ctx context.Context) (time.Duration, error) {
+	_, have := f.cfg.Groups.All()
+	p, err := fetch(ctx, &f.groups, have, func(ctx context.Context, seq, n int32, version string) (*page[topic.GroupConfig], error) {
+		var req *protocol.GetAllSubscriptionGroupRequest
+		if n > 0 {
+			req = &protocol.GetAllSubscriptionGroupRequest{GroupSeq: seq, DataVersion: version, MaxGroupNum: protocol.Some(n)}
+		}
+		w, total, err := f.cfg.Master.AllGroups(ctx, f.addr, req)
+		if err != nil {
+			return nil, err
+		}
+		return &page[topic.GroupConfig]{w.DataVersion, w.SubscriptionGroupTable, w.ForbiddenTable, total}, nil
+	})
+	if p == nil || err != nil {
+		return f.groups.again(), err
+	}
+	f.leaveOut("groups", keep(p.entries, func(name string, c *topic.GroupConfig) bool { c.Name = name; return saneName(name) }))
+	if _, err := f.cfg.Groups.Replace(p.version, p.entries, p.forbidden); err != nil {
+		return 0, err
+	}
+	f.groups.taken = true
+	return f.groups.again(), nil
+}
+
+// keep takes out of a table what makes no sense, and returns how many entries that were.
+func keep[C any](entries map[string]*C, sane func(name string, c *C) bool) (dropped int) {
+	n := len(entries)
+	maps.DeleteFunc(entries, func(name string, c *C) bool { return c == nil || !sane(name, c) })
+	return n - len(entries)
+}
+
+func (f *follower) leaveOut(what string, n int) {
+	if n > 0 {
+		f.cfg.Log.Warn("entries of the master that make no sense are left out", "table", what, "addr", f.addr, "entries", n)
+	}
+}
+
+// Names and numbers that no broker has by itself. Others than the ones here are taken as they are.
+const (
+	maxName   = 255
+	maxQueues = 1 << 16
+)
+
+func saneName(name string) bool { return name != "" && len(name) <= maxName }
+
+func saneTopic(c *topic.Config) bool {
+	return saneName(c.Name) && c.ReadQueueNums >= 0 && c.ReadQueueNums <= maxQueues && c.WriteQueueNums >= 0 && c.WriteQueueNums <= maxQueues
+}
