@@ -134,7 +134,9 @@ func Open(cfg Config) (s *Store, err error) {
 	if err := s.recover(clean); err != nil {
 		return s, fmt.Errorf("cannot recover store %s: %w", cfg.Dir, err)
 	}
-	s.loadConfirmed()
+	if err := s.withBallast(s.loadConfirmed); err != nil {
+		return s, err
+	}
 	s.paced, s.opened = s.log.Max(), s.log.Max()
 	s.synced = -1 // what the recovery did to the queues is not on the disk
 	s.prepareAt = s.middle(s.log.Max())

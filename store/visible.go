@@ -1,5 +1,7 @@
 package store
 
+import "errors"
+
 import (
 	"sort"
 
@@ -32,22 +34,36 @@ func (s *Store) Visible() int64 {
 	}
 }
 
+// HotBytes is how far from the end of the log records are taken to be in memory.
+func (s *Store) HotBytes() int64 { return s.cfg.HotBytes }
+
 // nothingConfirmed stands in the checkpoint for a log of which nothing can be read yet; 0 means unknown there.
 const nothingConfirmed = 1
 
-// loadConfirmed takes over from the checkpoint how much could be read before. Where that is not known, it is all.
-func (s *Store) loadConfirmed() {
+// loadConfirmed takes over from the checkpoint how much could be read before. Where that is not known, it is all, and
+// from then on it is known: a crash may come before the next checkpoint.
+func (s *Store) loadConfirmed() error {
 	end := s.log.Max()
 	if at := s.check.confirmPhysical; at > 0 {
 		end = min(at, end)
 	}
 	s.confirmed.Store(end)
+	if s.cfg.Confirm == nil || s.check.confirmPhysical > 0 {
+		return nil
+	}
+	check := s.check
+	check.confirmPhysical = max(end, nothingConfirmed)
+	if err := errors.Join(check.write(s.cfg.FS, s.path("checkpoint")), s.cfg.FS.SyncDir(s.cfg.Dir)); err != nil {
+		return err
+	}
+	s.check = check
+	return nil
 }
 
 // confirmedNow is what the checkpoint says about it: never more than is on the disk.
 func (s *Store) confirmedNow() int64 {
 	end := min(s.Visible(), s.log.Flushed())
-	if end == 0 && s.log.Max() > 0 {
+	if end == 0 && (s.log.Max() > 0 || s.cfg.Confirm != nil) {
 		return nothingConfirmed
 	}
 	return end

@@ -148,3 +148,13 @@ func TestStore_Visible_Cut(t *testing.T) {
 	s = confirming(t, copyDir(t, dir), &acked)
 	equal(t, visible(t, s, s.Find([]byte("a"), 0)), []string{"one"})
 }
+
+// A store that is killed before its first checkpoint gives out nothing that slaves do not have either.
+func TestStore_Visible_Young(t *testing.T) {
+	dir := t.TempDir()
+	var acked atomic.Int64
+	s := confirming(t, dir, &acked)
+	send(t, s, "a", 0, "one", "two")
+	s = confirming(t, copyDir(t, dir), &acked)
+	equal(t, visible(t, s, s.Find([]byte("a"), 0)), nil)
+}
