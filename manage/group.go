@@ -133,12 +133,12 @@ func (s *Service) Groups(_ context.Context, c *protocol.Call) (protocol.Fielder,
 	configs, version := s.cfg.Groups.All()
 	total := len(configs)
 	forbidden := s.cfg.Groups.AllForbidden()
-	if len(c.Fields) > 0 && s.cfg.Settings.Bool("enableSplitMetadata") {
+	if s.paged(c, "groupSeq", "dataVersion", "maxGroupNum") {
 		var h protocol.GetAllSubscriptionGroupRequest
 		if err := h.Decode(c.Fields); err != nil {
 			return nil, nil, err
 		}
-		configs = page(configs, version, h.DataVersion, h.GroupSeq, h.MaxGroupNum.Or(int32(s.cfg.Settings.Int("splitMetadataSize"))))
+		configs, _ = page(configs, version, h.DataVersion, h.GroupSeq, s.pageSize(h.MaxGroupNum))
 		maps.DeleteFunc(forbidden, func(group string, _ map[string]int32) bool { return configs[group] == nil })
 	}
 	_, data, err := body(protocol.SubscriptionGroupWrapper{

@@ -182,9 +182,3 @@ func (s *Service) CorrectionOffsets(_ context.Context, c *protocol.Call) (protoc
 	}
 	return body(protocol.QueryCorrectionOffsetBody{CorrectionOffsets: least})
 }
-
-// AllOffsets serves GET_ALL_CONSUMER_OFFSET (43): the whole offset table, from which a slave synchronises.
-func (s *Service) AllOffsets(context.Context, *protocol.Call) (protocol.Fielder, []byte, error) {
-	data, err := s.cfg.Offsets.JSON()
-	return nil, data, err
-}

@@ -49,7 +49,7 @@ type Settings interface {
 	Version() (counter int64, changed time.Time)
 }
 
-// Config of a Service. All fields but Reset must be set.
+// Config of a Service. All fields but Reset and HA must be set.
 type Config struct {
 	Cluster string // brokerClusterName
 	Broker  string // brokerName
@@ -58,6 +58,7 @@ type Config struct {
 	Topics   *meta.Topics
 	Groups   *meta.Groups
 	Offsets  *offset.Table
+	Carried  *meta.Carried
 	Clients  *clientmgr.Clients
 	Stats    *stats.Board
 	Store    Store
@@ -68,11 +69,14 @@ type Config struct {
 	SystemTopics []string
 	// Reset, when set, is told that offsets of a queue were reset, so that a pull which waits there can learn of it.
 	Reset func(q *consumequeue.Queue)
+	// HA, when set, tells how the log is copied.
+	HA func() HARuntimeInfo
 }
 
-// Service serves administration requests.
+// Service serves administration requests, those of slaves among them.
 type Service struct {
-	cfg Config
+	cfg       Config
+	followers followers
 }
 
 // New makes a service.

@@ -57,9 +57,10 @@ func (k keys) Version() (int64, time.Time) { return 3, time.UnixMilli(1795568720
 // peer is a connection without a socket, which remembers what was sent to it and answers what it was told to.
 type peer struct {
 	protocol.Peer
-	addr   string
-	sent   []*protocol.Command
-	answer func(c *protocol.Command) (*protocol.Command, error)
+	addr     string
+	language protocol.Language
+	sent     []*protocol.Command
+	answer   func(c *protocol.Command) (*protocol.Command, error)
 }
 
 func (p *peer) RemoteAddr() netip.AddrPort                 { return netip.MustParseAddrPort(p.addr) }
@@ -77,6 +78,7 @@ type fixture struct {
 	dir      string
 	store    *store.Store
 	settings keys
+	peer     *peer // whom ask comes from
 	woken    []string
 }
 
@@ -97,7 +99,7 @@ func test(t *testing.T, fn func(f *fixture)) {
 
 func newFixture(t *testing.T, dir string) *fixture {
 	log := slog.New(slog.DiscardHandler)
-	f := &fixture{t: t, dir: dir, settings: keys{
+	f := &fixture{t: t, dir: dir, peer: &peer{addr: "192.0.2.20:35000"}, settings: keys{
 		"validateSystemTopicWhenUpdateTopic": "true", "clearRetryTopicWhenDeleteTopic": "true", "useServerSideResetOffset": "true",
 		"enableSplitMetadata": "true", "splitMetadataSize": "2000", "startAcceptSendRequestTimeStamp": "0",
 		"sendThreadPoolQueueCapacity": "10000",
@@ -122,11 +124,13 @@ func newFixture(t *testing.T, dir string) *fixture {
 	must(err)
 	offsets, err := offset.Open(offset.Config{FS: vfs.OS, Dir: dir + "/config", Log: log})
 	must(err)
+	carried, err := meta.OpenCarried(meta.Config{FS: vfs.OS, Dir: dir + "/config", Log: log})
+	must(err)
 	must(topics.Put(topic.NewConfig("FFT", 2)))
 	must(groups.Put(topic.NewGroupConfig("FFPush")))
 	f.Service = New(Config{
 		Cluster: "GoldenCluster", Broker: "broker-g", Addr: "127.0.0.1:41911",
-		Topics: topics, Groups: groups, Offsets: offsets, Clients: clientmgr.New(nil), Stats: stats.NewBoard(time.Now()),
+		Topics: topics, Groups: groups, Offsets: offsets, Carried: carried, Clients: clientmgr.New(nil), Stats: stats.NewBoard(time.Now()),
 		Store: f.store, Settings: f.settings, SystemTopics: []string{"GoldenCluster", "broker-g", "rmq_sys_wheel_timer"},
 		Runtime: Runtime{Started: time.Now().Add(-103 * time.Second), FS: vfs.OS, CommitLogDirs: []string{dir}, QueueDir: dir, Pool: func() int { return 5 }},
 		Reset:   func(q *consumequeue.Queue) { f.woken = append(f.woken, fmt.Sprint(q.Topic(), q.ID())) },
@@ -171,7 +175,8 @@ func (f *fixture) join(group, client, addr string) *peer {
 // and the body. fields are "key=value" separated by spaces.
 func (f *fixture) ask(h Handler, fields, body string) string {
 	f.t.Helper()
-	var c protocol.Call
+	c := protocol.Call{Peer: f.peer}
+	c.Language = f.peer.language
 	for field := range strings.FieldsSeq(fields) {
 		key, value, _ := strings.Cut(field, "=")
 		c.Set(key, value)

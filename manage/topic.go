@@ -180,37 +180,53 @@ func (s *Service) Topic(_ context.Context, c *protocol.Call) (protocol.Fielder, 
 	return body(config)
 }
 
-// Topics serves GET_ALL_TOPIC_CONFIG (21). A request with fields is served a page of the table, in the order of
-// names, if enableSplitMetadata is on; when the table has changed since the version that the request names, the
-// pages begin anew. Source: Java AdminBrokerProcessor.getAllTopicConfig.
+// Topics serves GET_ALL_TOPIC_CONFIG (21): the whole table, or a page of it in the order of names, if the request says
+// which and enableSplitMetadata is on; when the table has changed since the version that the request names, the pages
+// begin anew. Source: Java AdminBrokerProcessor.getAllTopicConfig.
 func (s *Service) Topics(_ context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
-	configs, version := s.cfg.Topics.All()
-	total := len(configs)
-	if len(c.Fields) > 0 && s.cfg.Settings.Bool("enableSplitMetadata") {
+	all, version := s.cfg.Topics.All()
+	configs, last := all, true
+	if s.paged(c, "topicSeq", "dataVersion", "maxTopicNum") {
 		var h protocol.GetAllTopicConfigRequest
 		if err := h.Decode(c.Fields); err != nil {
 			return nil, nil, err
 		}
-		configs = page(configs, version, h.DataVersion, h.TopicSeq, h.MaxTopicNum.Or(int32(s.cfg.Settings.Int("splitMetadataSize"))))
+		configs, last = page(all, version, h.DataVersion, h.TopicSeq, s.pageSize(h.MaxTopicNum))
+	}
+	if last {
+		s.followers.sent(c.Peer.RemoteAddr().Addr().Unmap(), all, version)
 	}
 	_, data, err := body(protocol.TopicConfigAndMappingSerializeWrapper{DataVersion: version, TopicConfigTable: configs})
-	return &protocol.GetAllTopicConfigResponse{TotalTopicNum: protocol.Some(int32(total))}, data, err
+	return &protocol.GetAllTopicConfigResponse{TotalTopicNum: protocol.Some(int32(len(all)))}, data, err
 }
 
-// page cuts n entries of a table from position seq on.
-func page[C any](all map[string]*C, version protocol.DataVersion, seen string, seq, n int32) map[string]*C {
+// paged tells whether a request wants a page of a table, which one of these fields says, and may get one.
+func (s *Service) paged(c *protocol.Call, fields ...string) bool {
+	return s.cfg.Settings.Bool("enableSplitMetadata") && slices.ContainsFunc(c.Fields, func(f protocol.Field) bool {
+		return slices.Contains(fields, string(f.Key))
+	})
+}
+
+// pageSize is the smaller one of what was asked for and splitMetadataSize.
+func (s *Service) pageSize(asked protocol.Opt[int32]) int {
+	most := int32(s.cfg.Settings.Int("splitMetadataSize"))
+	return int(max(0, min(asked.Or(most), most)))
+}
+
+// page cuts n entries of a table from position seq on, and tells whether the table ends with them.
+func page[C any](all map[string]*C, version protocol.DataVersion, seen string, seq int32, n int) (part map[string]*C, last bool) {
 	var v protocol.DataVersion
 	if seen != "" && (v.Unmarshal([]byte(seen)) != nil || !v.Equal(version)) {
 		seq = 0
 	}
 	names := slices.Sorted(maps.Keys(all))
 	from := min(max(int(seq), 0), len(names))
-	to := min(from+max(int(n), 0), len(names))
-	part := make(map[string]*C, to-from)
+	to := min(from+n, len(names))
+	part = make(map[string]*C, to-from)
 	for _, name := range names[from:to] {
 		part[name] = all[name]
 	}
-	return part
+	return part, to == len(names)
 }
 
 // SystemTopics serves GET_SYSTEM_TOPIC_LIST_FROM_BROKER (305): the topics that every broker has, and this one's own.

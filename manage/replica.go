@@ -1,0 +1,73 @@
+package manage
+
+import (
+	"context"
+
+	"rocketd/protocol"
+)
+
+// AllOffsets serves GET_ALL_CONSUMER_OFFSET (43): the whole offset table, from which a slave synchronises.
+func (s *Service) AllOffsets(context.Context, *protocol.Call) (protocol.Fielder, []byte, error) {
+	data, err := s.cfg.Offsets.JSON()
+	return nil, data, err
+}
+
+// DelayOffsets serves GET_ALL_DELAY_OFFSET (45): how far each delay level is delivered. Only slaves ask for it, each time
+// after they have taken the topics.
+func (s *Service) DelayOffsets(_ context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
+	s.followers.took(c.Peer.RemoteAddr().Addr().Unmap(), c.Language)
+	return nil, s.cfg.Carried.DelayOffsets.Bytes(), nil
+}
+
+// RequestModes serves GET_ALL_MESSAGE_REQUEST_MODE (402): which groups pop and which pull.
+func (s *Service) RequestModes(context.Context, *protocol.Call) (protocol.Fielder, []byte, error) {
+	return nil, s.cfg.Carried.RequestModes.Bytes(), nil
+}
+
+// TimerCheckpoint serves GET_TIMER_CHECK_POINT (60): how far timed messages are delivered. A Java slave asks every 3 s; one
+// of a Java master without timers logs an error each time, so we answer what is known in any case.
+func (s *Service) TimerCheckpoint(context.Context, *protocol.Call) (protocol.Fielder, []byte, error) {
+	return nil, s.cfg.Carried.TimerCheckpoint.Bytes(), nil
+}
+
+// TimerMetrics serves GET_TIMER_METRICS (61): how many timed messages wait, by topic.
+func (s *Service) TimerMetrics(context.Context, *protocol.Call) (protocol.Fielder, []byte, error) {
+	return nil, s.cfg.Carried.TimerMetrics.Bytes(), nil
+}
+
+// HAStatus serves GET_BROKER_HA_STATUS (907).
+func (s *Service) HAStatus(context.Context, *protocol.Call) (protocol.Fielder, []byte, error) {
+	if s.cfg.HA == nil {
+		return nil, nil, protocol.Errorf(protocol.SystemError, "Can not get HARuntimeInfo, may be duplicationEnable is true")
+	}
+	return body(s.cfg.HA())
+}
+
+// HARuntimeInfo is how a log is copied, as seen from one of the two ends. Times are in ms. Source: Java HARuntimeInfo.
+type HARuntimeInfo struct {
+	Client          HAClientInfo       `json:"haClientRuntimeInfo"` // of a slave; a master's is zero
+	Connections     []HAConnectionInfo `json:"haConnectionInfo"`    // of a master
+	InSyncSlaves    int                `json:"inSyncSlaveNums"`
+	Master          bool               `json:"master"`
+	MasterLogOffset int64              `json:"masterCommitLogMaxOffset"` // where the log ends
+}
+
+// HAConnectionInfo is one slave.
+type HAConnectionInfo struct {
+	Addr           string `json:"addr"`
+	Diff           int64  `json:"diff"` // bytes that it lacks
+	InSync         bool   `json:"inSync"`
+	Ack            int64  `json:"slaveAckOffset"`
+	From           int64  `json:"transferFromWhere"`
+	BytesPerSecond int64  `json:"transferredByteInSecond"`
+}
+
+// HAClientInfo is a slave's connection to its master.
+type HAClientInfo struct {
+	LastRead          int64  `json:"lastReadTimestamp"`
+	LastWrite         int64  `json:"lastWriteTimestamp"`
+	MasterAddr        string `json:"masterAddr,omitempty"` // of its HA port
+	MasterFlushOffset int64  `json:"masterFlushOffset"`
+	MaxOffset         int64  `json:"maxOffset"` // of the slave's log
+	BytesPerSecond    int64  `json:"transferredByteInSecond"`
+}
