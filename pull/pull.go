@@ -317,6 +317,8 @@ func codeOf(status store.Status, from int64) int32 {
 		return protocol.PullOffsetMoved
 	case store.OffsetFoundNull, store.OffsetOverflowOne:
 		return protocol.PullNotFound
+	case store.Unreadable:
+		return protocol.SystemError // the consumer stays where it is and asks again later
 	default: // too small, beyond the end, reset
 		return protocol.PullOffsetMoved
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 
 	"rocketd/message"
 	"rocketd/segment"
@@ -23,6 +25,9 @@ func (g *get) cold(u consumequeue.Unit, rest []byte) bool {
 	case errors.Is(err, segment.ErrGone):
 		g.removed = true
 		return true
+	case outOfReach(err) && g.diskFails(u.Physical):
+		g.waits = true
+		return false
 	case err == nil:
 		err = s.whole(b, u.Physical)
 	}
@@ -37,6 +42,44 @@ func (g *get) cold(u consumequeue.Unit, rest []byte) bool {
 	g.res.LastPhysical = u.Physical
 	return true
 }
+
+// outOfReach tells an error of the disk, or of the system, from one that says what is there.
+func outOfReach(err error) bool {
+	for _, known := range []error{nil, errNoRecord, fs.ErrNotExist, io.EOF, io.ErrUnexpectedEOF, segment.ErrGone} {
+		if errors.Is(err, known) {
+			return false
+		}
+	}
+	return true
+}
+
+// diskFails decides what a failed read of the log means. A page may be bad: its record is damaged then, and readers go on
+// behind it. Or the disk as a whole is gone, and what cannot be read now is there later: a reader who passed over it would
+// miss it. So the disk is asked, in a system call, whether it is there at all: it must be able to sync the log. With
+// NoWait it is left to who may wait.
+func (g *get) diskFails(physical int64) bool {
+	if g.r.NoWait {
+		return true
+	}
+	g.broken = !g.store.damages.known(physical) && g.store.flush() != nil
+	return g.broken
+}
+
+// unreachable tells whether a read of a queue has failed for a reason that says nothing about the queue. Nobody passes over
+// messages for that.
+func (g *get) unreachable(q *consumequeue.Queue, err error) bool {
+	if !outOfReach(err) {
+		return false
+	}
+	if !g.r.NoWait {
+		g.broken = true
+		g.store.cfg.Log.Error("cannot read consume queue", "topic", q.Topic(), "queue", q.ID(), "offset", g.res.Next, "err", err)
+	}
+	return true
+}
+
+// errNoRecord says that something else lies where a record should be.
+var errNoRecord = errors.New("no record is there")
 
 // whole tells what is wrong with the bytes of a record.
 func (s *Store) whole(b []byte, physical int64) error {
@@ -70,7 +113,7 @@ func (g *get) bytes(u consumequeue.Unit, rest []byte) ([]byte, error) {
 		}
 		if size, _ := message.PeekSize(g.piece); size != u.Size || message.PeekPhysical(g.piece) != u.Physical {
 			g.piece = g.piece[:0]
-			return nil, fmt.Errorf("no record of %d bytes is there", n)
+			return nil, fmt.Errorf("%w that has %d bytes", errNoRecord, n)
 		}
 	}
 	end, wanted := g.span(u, rest)

@@ -64,7 +64,7 @@ func (s *Store) damaged(d Damage) {
 func (l *damages) add(d Damage) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	i, known := slices.BinarySearchFunc(l.list, d.Physical, func(a Damage, at int64) int { return int(min(max(a.Physical-at, -1), 1)) })
+	i, known := l.search(d.Physical)
 	if known {
 		return false
 	}
@@ -74,6 +74,19 @@ func (l *damages) add(d Damage) bool {
 		l.fresh = true
 	}
 	return true
+}
+
+// known tells whether damage at a position was noted before.
+func (l *damages) known(physical int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, known := l.search(physical)
+	return known
+}
+
+// search finds the place in the list. l.mu is held.
+func (l *damages) search(physical int64) (int, bool) {
+	return slices.BinarySearchFunc(l.list, physical, func(a Damage, at int64) int { return int(min(max(a.Physical-at, -1), 1)) })
 }
 
 // cut forgets what lies behind the end of the log.

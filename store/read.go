@@ -39,6 +39,7 @@ const (
 	NoMatchedLogicQueue        // there is no such queue
 	NoMessageInQueue           // the queue never had a message
 	OnDisk                     // with NoWait: what would come next is not in memory
+	Unreadable                 // the disk fails: nothing is passed over, the same may be asked again
 )
 
 // Read says what to get.
@@ -63,8 +64,9 @@ type ReadResult struct {
 
 // Get appends records of a queue to dst, whole and as they are in the log, and says how it went. The first record may
 // be larger than MaxBytes; a queue of nil is NoMatchedLogicQueue. Records that are damaged are passed over and noted
-// (Damage). It may be called from any goroutine; where records are no longer in memory, it waits for the disk, in a
-// system call, or with NoWait returns what it has, or OnDisk. Source: Java DefaultMessageStore.getMessage.
+// (Damage), those that are only out of reach are not: that is Unreadable. It may be called from any goroutine; where records
+// are no longer in memory, it waits for the disk, in a system call, or with NoWait returns what it has, or OnDisk. Source:
+// Java DefaultMessageStore.getMessage.
 func (s *Store) Get(q *consumequeue.Queue, r Read, dst []byte) ([]byte, ReadResult) {
 	res := ReadResult{Next: r.From}
 	if q == nil {
@@ -120,6 +122,7 @@ type get struct {
 	hot     int64
 	removed bool   // met a record that is gone
 	waits   bool   // met one that is not in memory
+	broken  bool   // met one that the disk does not give
 	failed  bool   // met one that cannot be read through the map
 	piece   []byte // of the log, read with pread
 	pieceAt int64
@@ -131,7 +134,7 @@ var gets = sync.Pool{New: func() any { return new(get) }}
 
 func (g *get) start(res ReadResult, dst []byte) {
 	g.res, g.dst = res, dst
-	g.runAt, g.runMsgs, g.removed, g.waits, g.failed = -1, 0, false, false, false
+	g.runAt, g.runMsgs, g.removed, g.waits, g.broken, g.failed = -1, 0, false, false, false, false
 	g.piece = g.piece[:0]
 }
 
@@ -142,7 +145,7 @@ func (g *get) queue(q *consumequeue.Queue) bool {
 	for limit > 0 && g.res.Next < g.res.Max {
 		want := min(limit, int(g.res.Max-g.res.Next), len(buf)/consumequeue.UnitSize)
 		n, err := g.read(q, buf[:want*consumequeue.UnitSize])
-		if errors.Is(err, consumequeue.ErrWouldWait) {
+		if errors.Is(err, consumequeue.ErrWouldWait) || g.unreachable(q, err) {
 			g.waits = true
 			break
 		}
@@ -267,6 +270,8 @@ func (g *get) finish() {
 	case g.res.Count > 0:
 		g.res.Status = Found
 		g.res.Behind = g.end - g.res.LastPhysical
+	case g.broken && g.res.Next == g.r.From:
+		g.res.Status = Unreadable
 	case g.waits && g.res.Next == g.r.From:
 		g.res.Status = OnDisk
 	case g.removed:

@@ -33,7 +33,7 @@ func (g *get) batchQueue(q *consumequeue.Queue) bool {
 		}
 	}
 	switch {
-	case errors.Is(err, consumequeue.ErrWouldWait):
+	case errors.Is(err, consumequeue.ErrWouldWait), g.unreachable(q, err):
 		g.waits = true
 	case err != nil:
 		g.copyRun()

@@ -13,5 +13,6 @@ var statusNames = [...]string{
 	OffsetTooSmall:      "OFFSET_TOO_SMALL",
 	NoMatchedLogicQueue: "NO_MATCHED_LOGIC_QUEUE",
 	NoMessageInQueue:    "NO_MESSAGE_IN_QUEUE",
-	OnDisk:              "ON_DISK", // not known to Java, and never sent
+	OnDisk:              "ON_DISK",    // not known to Java, and never sent
+	Unreadable:          "UNREADABLE", // not known to Java
 }
