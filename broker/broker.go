@@ -146,7 +146,7 @@ func (b *Broker) openState() (err error) {
 	if err != nil {
 		return err
 	}
-	b.offsets, err = offset.Open(offset.Config{FS: b.cfg.FS, Dir: d.config, Log: b.component("offsets")})
+	b.offsets, err = offset.Open(offset.Config{FS: b.cfg.FS, Dir: d.config, Interval: s.Duration("flushConsumerOffsetInterval"), VersionStep: s.Int64("consumerOffsetUpdateVersionStep"), Log: b.component("offsets")})
 	if err != nil {
 		return err
 	}

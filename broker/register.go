@@ -2,14 +2,13 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"rocketd/internal/laxjson"
 	"rocketd/meta"
 	"rocketd/protocol"
 	"rocketd/rpc"
@@ -24,88 +23,69 @@ type registrar struct {
 	settings *settings.Settings
 	live     *live
 	topics   *meta.Topics
+	servers  *nameServers
 	namesrv  *rpc.Namesrv
+	acting   bool   // enableSlaveActingMaster: signs of life each second, and a look at who else is there
+	heard    func() // bell: a NameServer has said where the master is, or who is in the set; nil is nobody
 	log      *slog.Logger
 
 	mu      sync.Mutex
-	tellers map[string]*teller // by address; kept in step with the configuration by Run
-}
-
-// teller speaks to one NameServer.
-type teller struct {
-	*registrar
-	addr  string
-	wake  chan struct{} // holds one: there are names in dirty
-	tried chan struct{} // closed after the first attempt
-	stop  context.CancelFunc
-
-	mu    sync.Mutex
-	dirty map[string]bool
-	known bool // the NameServer took the whole table once, and everything since
+	tellers map[string]*teller // by address; kept in step with the list of NameServers by Run
 }
 
 // retryAfter is how soon a NameServer that failed is tried again.
 const retryAfter = 5 * time.Second
 
 func newRegistrar(id identity, s *settings.Settings, l *live, log *slog.Logger) *registrar {
-	return &registrar{id: id, settings: s, live: l, log: log, tellers: make(map[string]*teller)}
+	return &registrar{id: id, settings: s, live: l, servers: newNameServers(s, log), acting: s.Bool("enableSlaveActingMaster"), log: log, tellers: make(map[string]*teller)}
 }
 
 // mark notes changed topics; they are registered at once. It never blocks.
 func (r *registrar) mark(names []string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, t := range r.tellers {
+	for _, t := range r.all() {
 		t.mark(names)
 	}
 }
 
-func (t *teller) mark(names []string) {
-	t.mu.Lock()
-	for _, n := range names {
-		t.dirty[n] = true
-	}
-	t.mu.Unlock()
-	select {
-	case t.wake <- struct{}{}:
-	default:
-	}
+// all returns the tellers of now.
+func (r *registrar) all() []*teller {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Values(r.tellers))
 }
 
-// addrs returns the NameServers as configured now; the key may change at run time.
-func (r *registrar) addrs() []string {
-	var all []string
-	for _, a := range strings.FieldsFunc(r.settings.String("namesrvAddr"), func(c rune) bool { return c == ';' || c == ',' }) {
-		if a = strings.TrimSpace(a); a != "" && !slices.Contains(all, a) {
-			all = append(all, a)
-		}
-	}
-	return all
-}
-
-// Run keeps one teller per configured NameServer until the context ends. ready is called once, when each of them was
-// tried or firstRound is over, with the number of those that know us.
+// Run keeps one teller per NameServer until the context ends. ready is called once, when each of them was tried or
+// firstRound is over, with the number of those that know us.
 func (r *registrar) Run(ctx context.Context, ready func(registered int)) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	look := time.NewTicker(time.Second) // the list may change at run time
-	defer look.Stop()
+	r.await(ctx)
 	for first := true; ; first = false {
-		r.follow(ctx, &wg)
+		addrs, changed := r.servers.all()
+		r.follow(ctx, &wg, addrs)
 		if first {
 			ready(r.firstRound(ctx))
 		}
 		select {
-		case <-look.C:
+		case <-changed:
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-// follow starts and stops tellers as the configuration wants.
-func (r *registrar) follow(ctx context.Context, wg *sync.WaitGroup) {
-	addrs := r.addrs()
+// await waits until the NameServers were looked up once, but not for long.
+func (r *registrar) await(ctx context.Context) {
+	enough, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	select {
+	case <-r.servers.looked:
+	case <-enough.Done():
+	}
+}
+
+// follow starts and stops tellers as the list wants.
+func (r *registrar) follow(ctx context.Context, wg *sync.WaitGroup, addrs []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for addr, t := range r.tellers {
@@ -123,6 +103,9 @@ func (r *registrar) follow(ctx context.Context, wg *sync.WaitGroup) {
 		t.stop = stop
 		r.tellers[addr] = t
 		wg.Go(func() { t.run(life) })
+		if r.acting {
+			wg.Go(func() { t.beat(life) })
+		}
 	}
 }
 
@@ -130,10 +113,7 @@ func (r *registrar) follow(ctx context.Context, wg *sync.WaitGroup) {
 func (r *registrar) firstRound(ctx context.Context) (registered int) {
 	enough, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	r.mu.Lock()
-	all := slices.Collect(maps.Values(r.tellers))
-	r.mu.Unlock()
-	for _, t := range all {
+	for _, t := range r.all() {
 		select {
 		case <-t.tried:
 			t.mu.Lock()
@@ -147,105 +127,81 @@ func (r *registrar) firstRound(ctx context.Context) (registered int) {
 	return registered
 }
 
-// run registers until the context ends. Source of the period: Java BrokerController.
-func (t *teller) run(ctx context.Context) {
-	err := t.whole(ctx)
-	close(t.tried)
-	failed := t.note(ctx, err, false)
-	for {
-		wait := max(10*time.Second, min(t.settings.Duration("registerNameServerPeriod"), time.Minute))
-		if failed {
-			wait = retryAfter
-		}
-		next := time.NewTimer(wait)
-		select {
-		case <-next.C:
-			err = t.whole(ctx)
-		case <-t.wake:
-			err = t.changed(ctx)
-		case <-ctx.Done():
-			next.Stop()
-			return
-		}
-		next.Stop()
-		failed = t.note(ctx, err, failed)
-	}
-}
+// place is where a master is: the address of its remoting port, and where it ships its log.
+type place struct{ addr, ha string }
 
-// note logs when registration begins to fail, and when it succeeds again. It returns whether err is a failure.
-func (t *teller) note(ctx context.Context, err error, failed bool) bool {
-	switch {
-	case ctx.Err() != nil: // we are stopping
-	case err != nil && !failed:
-		t.log.Warn("cannot register with name server; trying on", "addr", t.addr, "err", err)
-	case err == nil && failed:
-		t.log.Info("registered with name server", "addr", t.addr)
-	}
-	return err != nil
-}
-
-// whole registers all topics.
-func (t *teller) whole(ctx context.Context) error {
-	t.mu.Lock()
-	clear(t.dirty)
-	t.mu.Unlock()
-	configs, version := t.topics.All()
-	return t.register(ctx, configs, version)
-}
-
-// changed registers just the changed topics. What was deleted is not mentioned: mqadmin deletes it in the NameServer
-// itself, as with Java.
-func (t *teller) changed(ctx context.Context) error {
-	t.mu.Lock()
-	names := slices.Collect(maps.Keys(t.dirty))
-	clear(t.dirty)
-	known := t.known
-	t.mu.Unlock()
-	if !known {
-		return t.whole(ctx)
-	}
-	configs, version := t.topics.All()
-	some := make(map[string]*topic.Config)
-	for _, n := range names {
-		if c := configs[n]; c != nil {
-			some[n] = c
-		}
-	}
-	if len(some) == 0 {
-		return nil
-	}
-	if t.register(ctx, some, version) == nil {
-		return nil
-	}
-	return t.whole(ctx) // a name server that just started takes nothing but the whole
-}
-
-func (t *teller) register(ctx context.Context, configs map[string]*topic.Config, version protocol.DataVersion) (err error) {
-	defer func() {
+// master returns where the NameServers say that the master of this slave is. As long as one of them says that it is
+// where it was, it is there; where none of them knows one, it is taken to come back.
+func (r *registrar) master(was place) place {
+	var found place
+	for _, t := range r.all() {
 		t.mu.Lock()
-		t.known = err == nil
+		p := t.master
 		t.mu.Unlock()
-	}()
-	body, err := laxjson.Marshal(&protocol.RegisterBrokerBody{
-		FilterServerList: []string{},
-		TopicConfigSerializeWrapper: protocol.TopicConfigAndMappingSerializeWrapper{
-			TopicConfigTable: t.live.mask(configs), DataVersion: version,
-		},
-	})
-	if err != nil {
-		return err
+		if p == was && p.addr != "" {
+			return was
+		}
+		if p.addr != "" && (found.addr == "" || p.addr < found.addr) {
+			found = p
+		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, t.settings.Duration("registerBrokerTimeoutMills"))
+	if found.addr == "" {
+		return was
+	}
+	return found
+}
+
+// members returns who is in this broker's set according to any NameServer that has answered lately; ok is false if none
+// has.
+func (r *registrar) members(now time.Time) (members map[int64]string, ok bool) {
+	members = make(map[int64]string)
+	for _, t := range r.all() {
+		t.mu.Lock()
+		if now.Sub(t.looked) < memberLife {
+			ok = true
+			maps.Copy(members, t.members)
+		}
+		t.mu.Unlock()
+	}
+	return members, ok
+}
+
+// errNoServer says that there is no NameServer to ask.
+var errNoServer = errors.New("no name server is configured")
+
+// ask asks all NameServers at once who is in this broker's set, before it registers. It fails if none answers; otherwise
+// one that is dead or slow delays it by lookTimeout.
+func (r *registrar) ask(ctx context.Context) (map[int64]string, error) {
+	r.await(ctx)
+	addrs, _ := r.servers.all()
+	if len(addrs) == 0 {
+		return nil, errNoServer
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	res, err := t.namesrv.Register(ctx, t.addr, &protocol.RegisterBrokerRequest{
-		BrokerName: t.id.name, BrokerAddr: t.id.addr.String(), ClusterName: t.id.cluster,
-		HaServerAddr: t.id.haAddr.String(), BrokerID: t.id.id,
-	}, body)
-	if err != nil {
-		return err
+	members := make(map[int64]string)
+	answered := false
+	var mu sync.Mutex
+	var failures []error
+	var wg sync.WaitGroup
+	for _, addr := range addrs {
+		wg.Go(func() {
+			m, err := r.namesrv.Members(ctx, addr, r.id.cluster, r.id.name)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				failures = append(failures, err)
+				return
+			}
+			answered = true
+			maps.Copy(members, m)
+		})
 	}
-	t.order(res.OrderTopics)
-	return nil
+	wg.Wait()
+	if !answered {
+		return nil, errors.Join(failures...)
+	}
+	return members, nil
 }
 
 // mask cuts the permission of each topic by the broker's, where that is not read and write.
@@ -263,10 +219,10 @@ func (l *live) mask(configs map[string]*topic.Config) map[string]*topic.Config {
 	return masked
 }
 
-// order marks the topics that the NameServer's order configuration names. Source: Java
+// order marks the topics that the NameServer's order configuration names; a slave has it from its master. Source: Java
 // TopicConfigManager.updateOrderTopicConfig.
 func (r *registrar) order(ordered map[string]string) {
-	if len(ordered) == 0 {
+	if len(ordered) == 0 || r.id.id != 0 {
 		return
 	}
 	configs, _ := r.topics.All()
@@ -286,16 +242,30 @@ func (r *registrar) order(ordered map[string]string) {
 	}
 }
 
+// wipe takes the write permission of the set's topics away at every NameServer, so that producers go elsewhere.
+func (r *registrar) wipe(ctx context.Context) {
+	r.each(ctx, "cannot take the write permission away at name server", func(ctx context.Context, addr string) error {
+		return r.namesrv.SetWritable(ctx, addr, r.id.name, false)
+	})
+}
+
 // leave unregisters from every NameServer, for a planned stop.
 func (r *registrar) leave(ctx context.Context) {
+	r.each(ctx, "cannot unregister from name server", func(ctx context.Context, addr string) error {
+		return r.namesrv.Unregister(ctx, addr, &protocol.UnRegisterBrokerRequest{
+			BrokerName: r.id.name, BrokerAddr: r.id.addr.String(), ClusterName: r.id.cluster, BrokerID: r.id.id,
+		})
+	})
+}
+
+// each does something at every NameServer at once.
+func (r *registrar) each(ctx context.Context, failure string, do func(ctx context.Context, addr string) error) {
+	addrs, _ := r.servers.all()
 	var wg sync.WaitGroup
-	for _, addr := range r.addrs() {
+	for _, addr := range addrs {
 		wg.Go(func() {
-			err := r.namesrv.Unregister(ctx, addr, &protocol.UnRegisterBrokerRequest{
-				BrokerName: r.id.name, BrokerAddr: r.id.addr.String(), ClusterName: r.id.cluster, BrokerID: r.id.id,
-			})
-			if err != nil {
-				r.log.Warn("cannot unregister from name server", "addr", addr, "err", err)
+			if err := do(ctx, addr); err != nil {
+				r.log.Warn(failure, "addr", addr, "err", err)
 			}
 		})
 	}

@@ -31,6 +31,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	serving.Go(rungroup.Part{Name: "long polls", Run: b.expirePolls})
 	serving.Go(rungroup.Part{Name: "clients", Run: b.expireClients})
 	announcing := rungroup.New(ctx)
+	announcing.Go(rungroup.Part{Name: "name servers", Run: b.registrar.servers.Run})
 	announcing.Go(rungroup.Part{Name: "registration", Run: b.announce})
 
 	select {

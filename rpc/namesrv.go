@@ -2,10 +2,12 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/crc32"
 
 	"rocketd/protocol"
+	"rocketd/topic"
 )
 
 // Namesrv calls name servers. It keeps nothing; one value serves any number of them.
@@ -19,20 +21,35 @@ type Registered struct {
 	HaServerAddr string            // of the set's master; empty for the master itself
 	MasterAddr   string            // of the set's master; empty for the master itself
 	OrderTopics  map[string]string // topic → "broker-a:8;broker-b:8", nil when the name server keeps none
+	// Objection is what a name server of ours says when another process has, or claims, the same name and id.
+	Objection string
+}
+
+// zoned is a registration with the zone of its broker, which is no field of the header in Java either.
+type zoned struct {
+	*protocol.RegisterBrokerRequest
+	zone string
+}
+
+func (z zoned) AppendFields(w *protocol.FrameWriter) {
+	z.RegisterBrokerRequest.AppendFields(w)
+	if z.zone != "" {
+		w.Str("__ZONE_NAME", z.zone)
+	}
 }
 
 // Register announces a broker and its topics. The body is a RegisterBrokerBody in JSON, or compressed as
-// req.Compressed says; its checksum is filled in here. A name server refuses (SystemError) a new broker whose body
-// holds exactly one topic. Source: Java BrokerOuterAPI.registerBroker, RouteInfoManager.
-func (n *Namesrv) Register(ctx context.Context, addr string, req *protocol.RegisterBrokerRequest, body []byte) (*Registered, error) {
+// req.Compressed says; its checksum is filled in here. zone may be empty. A name server refuses (SystemError) a new
+// broker whose body holds exactly one topic. Source: Java BrokerOuterAPI.registerBroker, RouteInfoManager.
+func (n *Namesrv) Register(ctx context.Context, addr string, req *protocol.RegisterBrokerRequest, zone string, body []byte) (*Registered, error) {
 	h := *req
 	h.BodyCrc32 = checksum(body)
 	var out protocol.RegisterBrokerResponse
-	r, err := call(ctx, n.inv, addr, protocol.RegisterBroker, &h, body, &out)
+	r, err := call(ctx, n.inv, addr, protocol.RegisterBroker, zoned{&h, zone}, body, &out)
 	if err != nil {
 		return nil, err
 	}
-	reg := &Registered{HaServerAddr: out.HaServerAddr, MasterAddr: out.MasterAddr}
+	reg := &Registered{HaServerAddr: out.HaServerAddr, MasterAddr: out.MasterAddr, Objection: r.Remark}
 	if len(r.Body) > 0 {
 		var kv protocol.KVTable
 		if err := kv.Unmarshal(r.Body); err != nil {
@@ -59,6 +76,58 @@ func (n *Namesrv) DataVersion(ctx context.Context, addr string, req *protocol.Qu
 	var out protocol.QueryDataVersionResponse
 	_, err = call(ctx, n.inv, addr, protocol.QueryDataVersion, req, body, &out)
 	return out.Changed, err
+}
+
+// Heartbeat is a sign of life (request 904), which name servers from 5.0 on know. One from a broker that is not
+// registered is passed over.
+func (n *Namesrv) Heartbeat(ctx context.Context, addr string, req *protocol.BrokerHeartbeatRequest) error {
+	_, err := call(ctx, n.inv, addr, protocol.BrokerHeartbeat, req, nil, nil)
+	return err
+}
+
+// Members returns the addresses of a broker set by broker id, none if it is not known. A name server before 5.0, which
+// does not know the question, is asked for the route of the topic that each set has for this. Source: Java
+// BrokerOuterAPI.syncBrokerMemberGroup.
+func (n *Namesrv) Members(ctx context.Context, addr, cluster, name string) (map[int64]string, error) {
+	r, err := call(ctx, n.inv, addr, protocol.GetBrokerMemberGroup, &protocol.GetBrokerMemberGroupRequest{ClusterName: cluster, BrokerName: name}, nil, nil)
+	var known *protocol.Error
+	switch {
+	case err == nil:
+		var out protocol.GetBrokerMemberGroupResponseBody
+		if err := out.Unmarshal(r.Body); err != nil {
+			return nil, fmt.Errorf("members of %s from %s: %w", name, addr, err)
+		}
+		if out.BrokerMemberGroup == nil {
+			return nil, nil
+		}
+		return out.BrokerMemberGroup.BrokerAddrs, nil
+	case !errors.As(err, &known) || known.Code != protocol.RequestCodeNotSupported:
+		return nil, err
+	}
+	route, err := n.Route(ctx, addr, topic.SyncMemberPrefix+name)
+	if errors.As(err, &known) && known.Code == protocol.TopicNotExist {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range route.BrokerDatas {
+		if b.BrokerName == name && b.Cluster == cluster {
+			return b.BrokerAddrs, nil
+		}
+	}
+	return nil, nil
+}
+
+// SetWritable takes the write permission of all topics of a broker set away, or gives it back, until the set's master
+// registers as a new one or with other topics.
+func (n *Namesrv) SetWritable(ctx context.Context, addr, name string, writable bool) error {
+	if writable {
+		_, err := call(ctx, n.inv, addr, protocol.AddWritePermOfBroker, &protocol.AddWritePermOfBrokerRequest{BrokerName: name}, nil, nil)
+		return err
+	}
+	_, err := call(ctx, n.inv, addr, protocol.WipeWritePermOfBroker, &protocol.WipeWritePermOfBrokerRequest{BrokerName: name}, nil, nil)
+	return err
 }
 
 // Route returns where a topic lives. A topic without a route is a *protocol.Error with TopicNotExist.

@@ -48,7 +48,7 @@ func (f *fake) field(t *testing.T, key, want string) {
 func TestNamesrv_Register(t *testing.T) {
 	f := &fake{header: &protocol.RegisterBrokerResponse{HaServerAddr: "h:1", MasterAddr: "m:1"}, body: []byte(`{"table":{"T":"a:8"}}`)}
 	req := &protocol.RegisterBrokerRequest{BrokerName: "a", BrokerAddr: "a:1", ClusterName: "C", HaServerAddr: "a:2", BrokerID: 0}
-	r, err := NewNamesrv(f).Register(context.Background(), "ns", req, []byte("hello"))
+	r, err := NewNamesrv(f).Register(context.Background(), "ns", req, "z1", []byte("hello"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,6 +61,7 @@ func TestNamesrv_Register(t *testing.T) {
 	f.field(t, "bodyCrc32", "907060870")
 	f.field(t, "brokerName", "a")
 	f.field(t, "brokerId", "0")
+	f.field(t, "__ZONE_NAME", "z1")
 	if req.BodyCrc32 != 0 {
 		t.Error("the caller's request was changed")
 	}
@@ -152,4 +153,35 @@ func TestBroker_Offsets(t *testing.T) {
 	if got, err := NewBroker(f).Consumers(ctx, "b", "G"); len(got) != 2 || err != nil {
 		t.Errorf("Consumers: %v, %v", got, err)
 	}
+}
+
+// The members of a set come from the question for them, or from a name server of old, which knows the route only.
+func TestNamesrv_Members(t *testing.T) {
+	f := &fake{body: []byte(`{"brokerMemberGroup":{"brokerAddrs":{0:"m:1",2:"s:1"},"brokerName":"a","cluster":"C"}}`)}
+	got, err := NewNamesrv(f).Members(context.Background(), "ns", "C", "a")
+	if err != nil || len(got) != 2 || got[2] != "s:1" {
+		t.Errorf("%v, %v", got, err)
+	}
+	f.field(t, "brokerName", "a")
+	f.field(t, "clusterName", "C")
+	old := &scripted{answers: map[int32]fake{
+		protocol.GetBrokerMemberGroup: {code: protocol.RequestCodeNotSupported},
+		protocol.GetRouteinfoByTopic:  {body: []byte(`{"brokerDatas":[{"brokerAddrs":{"0":"x:1"},"brokerName":"a","cluster":"D"},{"brokerAddrs":{"1":"s:1"},"brokerName":"a","cluster":"C"}],"queueDatas":[]}`)},
+	}}
+	got, err = NewNamesrv(old).Members(context.Background(), "ns", "C", "a")
+	if err != nil || len(got) != 1 || got[1] != "s:1" {
+		t.Errorf("%v, %v", got, err)
+	}
+	old.answers[protocol.GetRouteinfoByTopic] = fake{code: protocol.TopicNotExist}
+	if got, err = NewNamesrv(old).Members(context.Background(), "ns", "C", "a"); err != nil || len(got) != 0 {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// scripted answers each code as its fake does.
+type scripted struct{ answers map[int32]fake }
+
+func (s *scripted) Invoke(ctx context.Context, addr string, c *protocol.Command) (*protocol.Command, error) {
+	f := s.answers[c.Code]
+	return f.Invoke(ctx, addr, c)
 }

@@ -17,6 +17,7 @@ type Machine struct {
 	Processors   int
 	Properties   map[string]string // Java system properties, from JAVA_OPT and JAVA_OPT_EXT
 	NamesrvAddr  string            // rocketmq.namesrv.addr, else NAMESRV_ADDR
+	Zone         string            // rocketmq.zone, else ROCKETMQ_ZONE
 }
 
 // ThisMachine looks at the process's surroundings. getenv is os.Getenv outside of tests. Java's servers refuse to
@@ -26,6 +27,7 @@ func ThisMachine(getenv func(string) string) Machine {
 	m.Home = first(m.Properties["user.home"], getenv("HOME"), ".")
 	m.RocketmqHome = first(m.Properties["rocketmq.home.dir"], getenv("ROCKETMQ_HOME"), programHome())
 	m.NamesrvAddr = first(m.Properties["rocketmq.namesrv.addr"], getenv("NAMESRV_ADDR"))
+	m.Zone = strings.TrimSpace(first(m.Properties["rocketmq.zone"], getenv("ROCKETMQ_ZONE")))
 	host, _ := os.Hostname()
 	m.HostName = first(host, "DEFAULT_BROKER")
 	return m

@@ -40,6 +40,7 @@ type Settings struct {
 type role struct {
 	classes []string          // of config-keys.tsv
 	quiet   []string          // classes whose keys are printed only when set
+	further []string          // keys that are texts of no class: Java looks for them in the file by themselves
 	initial map[string]string // defaults that Java's start-up code sets
 	listen  map[string]string // Java system property → key that it is the default of
 	banned  []string          // keys that no update may touch
@@ -76,6 +77,7 @@ func NewBroker(m Machine, log *slog.Logger) *Settings {
 	return newSettings(m, log, role{
 		classes: []string{"BrokerConfig", "NettyServerConfig", "NettyClientConfig", "MessageStoreConfig", "AuthConfig"},
 		quiet:   []string{"AuthConfig"},
+		further: []string{"rmqAddressServerDomain", "rmqAddressServerSubGroup"},
 		initial: initial,
 		listen:  netty,
 		banned:  []string{"configBlackList", "brokerConfigPath", "rocketmqHome"},
@@ -94,6 +96,9 @@ func newSettings(m Machine, log *slog.Logger, r role) *Settings {
 	s.asked[r.pathKey] = true
 	for name := range parseKeys(m, r.quiet...) {
 		s.keys[name].absent = true
+	}
+	for _, name := range r.further {
+		s.keys[name] = &key{name: name, absent: true}
 	}
 	for property, name := range r.listen {
 		if v, ok := m.Properties[property]; ok && s.keys[name] != nil {
@@ -254,6 +259,9 @@ func (s *Settings) IsSet(name string) bool {
 
 // Property returns a Java system property given in JAVA_OPT or JAVA_OPT_EXT, "" if absent.
 func (s *Settings) Property(name string) string { return s.machine.Properties[name] }
+
+// Zone is the zone that this process stands in, "" where none is told.
+func (s *Settings) Zone() string { return s.machine.Zone }
 
 // Unasked returns the keys that were set but that nobody has asked for: they have no effect. A role calls it once
 // when it is built and warns. Sorted.

@@ -120,7 +120,7 @@ func TestSettings_Defaults(t *testing.T) {
 func TestSettings_ReadFile(t *testing.T) {
 	s, log := broker(t)
 	readFile(t, s, "fileReservedTime=48 \nslaveReadEnable=true \nbrokerId=x\nmaxMessageSize=9999999999\nbrokerRole=slave\n"+
-		"flushDiskType=NEVER\nnoSuchKey=1\nautoCreateTopicEnable=yes\nstorePathRootDir=${user.home}/data\nbrokerName= b \n")
+		"rmqAddressServerDomain=ns.example:80\nflushDiskType=NEVER\nnoSuchKey=1\nautoCreateTopicEnable=yes\nstorePathRootDir=${user.home}/data\nbrokerName= b \n")
 	check := func(name, want string) {
 		t.Helper()
 		if got := s.String(name); got != want {
@@ -136,6 +136,8 @@ func TestSettings_ReadFile(t *testing.T) {
 	check("autoCreateTopicEnable", "false")
 	check("storePathRootDir", "/srv/data")
 	check("brokerName", "b")
+	check("rmqAddressServerDomain", "ns.example:80")
+	check("rmqAddressServerSubGroup", "")
 	for _, name := range []string{"brokerId", "maxMessageSize", "flushDiskType", "noSuchKey", "autoCreateTopicEnable"} {
 		if n := strings.Count(log.String(), "key="+name+" "); n != 1 {
 			t.Errorf("%d warnings about %s, want 1:\n%s", n, name, log)
