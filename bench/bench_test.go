@@ -31,6 +31,9 @@ type testBroker struct {
 	deliver func(n int, records [][]byte) [][]byte
 	sends   int
 	pulls   int
+
+	registered []string // bodies of registrations
+	routeCode  int32
 }
 
 func startBroker(t *testing.T) *testBroker {
@@ -93,6 +96,14 @@ func (b *testBroker) serve(nc net.Conn) {
 			b.send(&c, answer)
 		case protocol.PullMessage:
 			b.pull(&c, answer)
+		case protocol.RegisterBroker:
+			b.registered = append(b.registered, string(c.Body))
+			answer(c.Form, 0, c.Opaque, func(w *protocol.FrameWriter) { w.Body() })
+		case protocol.GetRouteinfoByTopic:
+			answer(c.Form, b.routeCode, c.Opaque, func(w *protocol.FrameWriter) {
+				w.Body()
+				w.Append([]byte(`{"brokerDatas":[]}`))
+			})
 		}
 		b.mu.Unlock()
 	}
@@ -389,6 +400,31 @@ func TestConfig_Validate(t *testing.T) {
 		change(&cfg)
 		if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error is %v, want one with %q", err, want)
+		}
+	}
+}
+
+// Routes are asked for a topic that two brokers have registered before; an answer that is none fails the run.
+func TestRoute(t *testing.T) {
+	for _, form := range []protocol.Form{protocol.JSON, protocol.Binary} {
+		b := startBroker(t)
+		cfg := Config{Addr: b.Addr().String(), Topic: "T", Group: "g", Queues: 4, Conns: 3, InFlight: 5, Size: 1, Batch: 1, Groups: 1, Max: 1,
+			Form: form, Count: 1000, Timeout: time.Second}
+		res, err := Route(context.Background(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !res.OK() || res.Messages != 1000 || res.Latency.Samples != 1000 {
+			t.Errorf("form %d: %+v", form, res)
+		}
+		if len(b.registered) != 2 || !strings.Contains(b.registered[1], `"T":{`) {
+			t.Errorf("form %d: registered %q", form, b.registered)
+		}
+		b.mu.Lock()
+		b.routeCode = protocol.TopicNotExist
+		b.mu.Unlock()
+		if res, err := Route(context.Background(), cfg); err == nil && res.OK() {
+			t.Errorf("form %d: answers without a route are %+v", form, res)
 		}
 	}
 }

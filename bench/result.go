@@ -9,7 +9,7 @@ import (
 
 // Result is what a run found. Its JSON form is what scripts read.
 type Result struct {
-	Mode     string           `json:"mode"` // send, pull or e2e
+	Mode     string           `json:"mode"` // send, pull, e2e or route
 	Addr     string           `json:"addr"`
 	Topic    string           `json:"topic"`
 	Queues   int              `json:"queues"`
@@ -83,11 +83,16 @@ func (r *run) result(mode string) *Result {
 		Mode: mode, Addr: r.cfg.Addr, Topic: r.cfg.Topic, Queues: r.cfg.Queues, Conns: r.cfg.Conns, Header: header,
 		Rate: r.cfg.Rate, Seconds: seconds, Messages: r.messages, Remark: r.remark, Latency: r.latency.micros(),
 	}
-	if mode != "pull" {
-		res.InFlight, res.Batch, res.Size = r.cfg.InFlight, r.cfg.Batch, r.cfg.Size
-	}
-	if mode != "send" {
+	switch mode {
+	case "route":
+		res.InFlight = r.cfg.InFlight
+	case "pull":
 		res.Groups = r.cfg.Groups
+	default:
+		res.InFlight, res.Batch, res.Size = r.cfg.InFlight, r.cfg.Batch, r.cfg.Size
+		if mode == "e2e" {
+			res.Groups = r.cfg.Groups
+		}
 	}
 	for code, n := range r.failures {
 		if res.Failures == nil {
@@ -116,7 +121,10 @@ func (r *Result) Print(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s  %s at %s, %d queues, %d connections", r.Mode, r.Topic, r.Addr, r.Queues, r.Conns)
 	if r.InFlight > 0 {
-		fmt.Fprintf(&b, " x %d in flight, %d-byte bodies", r.InFlight, r.Size)
+		fmt.Fprintf(&b, " x %d in flight", r.InFlight)
+	}
+	if r.Size > 0 {
+		fmt.Fprintf(&b, ", %d-byte bodies", r.Size)
 	}
 	if r.Batch > 1 {
 		fmt.Fprintf(&b, " in batches of %d", r.Batch)
@@ -128,8 +136,12 @@ func (r *Result) Print(w io.Writer) error {
 	if r.Rate > 0 {
 		fmt.Fprintf(&b, ", open loop at %s/s", thousands(int64(r.Rate)))
 	}
-	fmt.Fprintf(&b, "\n  rate     %s messages/s   %.1f MB/s   (%s messages in %.2f s)\n",
-		thousands(int64(r.PerSec)), r.MBPerSec, thousands(r.Messages), r.Seconds)
+	what := "messages"
+	if r.Mode == "route" {
+		what = "routes"
+	}
+	fmt.Fprintf(&b, "\n  rate     %s %s/s   %.1f MB/s   (%s %s in %.2f s)\n",
+		thousands(int64(r.PerSec)), what, r.MBPerSec, thousands(r.Messages), what, r.Seconds)
 	l := r.Latency
 	fmt.Fprintf(&b, "  latency  p50 %s   p90 %s   p99 %s   p99.9 %s   max %s\n", span(l.P50), span(l.P90), span(l.P99), span(l.P999), span(l.Max))
 	if r.Server != nil {
@@ -147,6 +159,8 @@ func (r *Result) Print(w io.Writer) error {
 		fmt.Fprintf(&b, "%s acknowledged", thousands(c.Acknowledged))
 	case "pull":
 		fmt.Fprintf(&b, "%s received", thousands(c.Received))
+	case "route":
+		b.WriteString("every answer was a route")
 	default:
 		fmt.Fprintf(&b, "%s acknowledged, %s received, %d out of order", thousands(c.Acknowledged), thousands(c.Received), c.OutOfOrder)
 	}

@@ -196,32 +196,38 @@ func sendOne(addr string, frame []byte, timeout time.Duration) (int64, error) {
 		return 0, err
 	}
 	defer func() { _ = nc.Close() }()
-	_ = nc.SetDeadline(time.Now().Add(timeout))
-	if _, err := nc.Write(frame); err != nil {
-		return 0, err
-	}
-	var size [4]byte
-	if _, err := io.ReadFull(nc, size[:]); err != nil {
-		return 0, fmt.Errorf("no answer: %w", err)
-	}
-	n := binary.BigEndian.Uint32(size[:])
-	if n < 4 || n > 1<<20 {
-		return 0, errResponse
-	}
-	answer := make([]byte, n)
-	if _, err := io.ReadFull(nc, answer); err != nil {
-		return 0, fmt.Errorf("no answer: %w", err)
-	}
-	r, err := readResponse(answer)
+	r, err := ask(nc, frame, timeout)
 	if err != nil {
 		return 0, err
-	}
-	if r.code != 0 {
-		return 0, errors.New(explain(answer))
 	}
 	offset, ok := r.number("queueOffset", new(int))
 	if !ok {
 		return 0, errors.New("the answer has no queueOffset")
 	}
 	return offset, nil
+}
+
+// ask sends one request and returns its answer, which must be a success.
+func ask(nc net.Conn, frame []byte, timeout time.Duration) (r response, err error) {
+	_ = nc.SetDeadline(time.Now().Add(timeout))
+	if _, err := nc.Write(frame); err != nil {
+		return r, err
+	}
+	var size [4]byte
+	if _, err := io.ReadFull(nc, size[:]); err != nil {
+		return r, fmt.Errorf("no answer: %w", err)
+	}
+	n := binary.BigEndian.Uint32(size[:])
+	if n < 4 || n > 1<<20 {
+		return r, errResponse
+	}
+	answer := make([]byte, n)
+	if _, err := io.ReadFull(nc, answer); err != nil {
+		return r, fmt.Errorf("no answer: %w", err)
+	}
+	r, err = readResponse(answer)
+	if err == nil && r.code != 0 {
+		err = errors.New(explain(answer))
+	}
+	return r, err
 }

@@ -1,4 +1,4 @@
-// Command compare runs rocketd's broker, Java's and an echo in turn under the same load and prints how they compare:
+// Command compare runs rocketd's servers, Java's and an echo in turn under the same load and prints how they compare:
 //
 //	make build && go run ./bench/compare
 //
@@ -31,6 +31,7 @@ import (
 type work struct {
 	name   string
 	sync   bool // flush to the disk before an answer
+	names  bool // of NameServers, not brokers
 	echo   bool // measure the floor too
 	args   []string
 	values []value
@@ -51,19 +52,26 @@ func p50(r *bench.Result) float64  { return r.Latency.P50 }
 
 // works are the rows that the project has set itself.
 var works = []work{
-	{"send 128 B, 16 x 16", false, true, load("send", "16", "16", "128", "binary"), []value{
+	{"send 128 B, 16 x 16", false, false, true, load("send", "16", "16", "128", "binary"), []value{
 		{"messages/s", rate, 8, true, 0}, {"CPU µs/message", cpu, 0.12, false, 0}}},
-	{"send 128 B, 16 x 16, JSON", false, true, load("send", "16", "16", "128", "json"), []value{{"messages/s", rate, 6, true, 0}}},
-	{"send 1 KB, 16 x 16", false, true, load("send", "16", "16", "1024", "binary"), []value{{"messages/s", rate, 6, true, 0}}},
-	{"send 128 B, 64 x 1", false, true, load("send", "64", "1", "128", "binary"), []value{{"messages/s", rate, 2.5, true, 0.6}}},
-	{"send 128 B, 1 x 1", false, true, load("send", "1", "1", "128", "binary"), []value{{"p50 µs", p50, 0.6, false, 0}}},
-	{"sync flush 1 KB, 16 x 4", true, false, load("send", "16", "4", "1024", "binary"), []value{{"messages/s", rate, 3, true, 0}}},
-	{"sync flush 1 KB, 16 x 16", true, false, load("send", "16", "16", "1024", "binary"), []value{{"messages/s", rate, 3, true, 0}}},
-	{"end to end, 1,000/s", false, false, []string{"e2e", "--rate", "1000", "--size", "128"}, []value{{"p50 µs", p50, 0.25, false, 0}}},
+	{"send 128 B, 16 x 16, JSON", false, false, true, load("send", "16", "16", "128", "json"), []value{{"messages/s", rate, 6, true, 0}}},
+	{"send 1 KB, 16 x 16", false, false, true, load("send", "16", "16", "1024", "binary"), []value{{"messages/s", rate, 6, true, 0}}},
+	{"send 128 B, 64 x 1", false, false, true, load("send", "64", "1", "128", "binary"), []value{{"messages/s", rate, 2.5, true, 0.6}}},
+	{"send 128 B, 1 x 1", false, false, true, load("send", "1", "1", "128", "binary"), []value{{"p50 µs", p50, 0.6, false, 0}}},
+	{"sync flush 1 KB, 16 x 4", true, false, false, load("send", "16", "4", "1024", "binary"), []value{{"messages/s", rate, 3, true, 0}}},
+	{"sync flush 1 KB, 16 x 16", true, false, false, load("send", "16", "16", "1024", "binary"), []value{{"messages/s", rate, 3, true, 0}}},
+	{"end to end, 1,000/s", false, false, false, []string{"e2e", "--rate", "1000", "--size", "128"}, []value{{"p50 µs", p50, 0.25, false, 0}}},
+	{"routes, 64 x 1", false, true, false, route("64", "1"), []value{{"routes/s", rate, 2.5, true, 0}}},
+	{"routes, 16 x 16", false, true, false, route("16", "16"), []value{{"routes/s", rate, 6, true, 0}}},
 }
 
 func load(mode, conns, inFlight, size, header string) []string {
 	return []string{mode, "--conns", conns, "--in-flight", inFlight, "--size", size, "--header", header}
+}
+
+// route are questions for the route of a topic, with JSON headers as Java's clients send them.
+func route(conns, inFlight string) []string {
+	return []string{"route", "--conns", conns, "--in-flight", inFlight, "--header", "json"}
 }
 
 // options of the command line.
@@ -142,7 +150,7 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 type round struct{ ours, java, echo *bench.Result }
 
 func (o *options) measure(ctx context.Context, w work) (all []round, err error) {
-	java, err := o.startJava(ctx, w.sync)
+	java, err := o.startJava(ctx, w)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +179,7 @@ func (o *options) measure(ctx context.Context, w work) (all []round, err error) 
 }
 
 func (o *options) loadOurs(ctx context.Context, w work) (*bench.Result, error) {
-	s, err := o.startOurs(ctx, w.sync)
+	s, err := o.startOurs(ctx, w)
 	if err != nil {
 		return nil, err
 	}

@@ -81,20 +81,29 @@ func flush(sync bool) string {
 	return "ASYNC_FLUSH"
 }
 
-func (o *options) startOurs(ctx context.Context, sync bool) (*server, error) {
+func (o *options) startOurs(ctx context.Context, w work) (*server, error) {
 	dir, port := filepath.Join(o.dir, "ours"), o.port
-	return start(ctx, dir, fmt.Sprintf("127.0.0.1:%d", port), "boot success", o.rocketd, "broker",
-		"--brokerIP1=127.0.0.1", fmt.Sprintf("--listenPort=%d", port), "--storePathRootDir="+filepath.Join(dir, "store"), "--flushDiskType="+flush(sync))
+	addr := fmt.Sprintf("127.0.0.1:%d", port)
+	if w.names {
+		return start(ctx, dir, addr, "boot success", o.rocketd, "namesrv", fmt.Sprintf("--listenPort=%d", port))
+	}
+	return start(ctx, dir, addr, "boot success", o.rocketd, "broker",
+		"--brokerIP1=127.0.0.1", fmt.Sprintf("--listenPort=%d", port), "--storePathRootDir="+filepath.Join(dir, "store"), "--flushDiskType="+flush(w.sync))
 }
 
-// startJava starts Java's broker with the defaults of the release where the script has others. It looks for a name
+// startJava starts Java's server with the defaults of the release where the script has others. A broker looks for a name
 // server that is not there, as ours does for none.
-func (o *options) startJava(ctx context.Context, sync bool) (*server, error) {
+func (o *options) startJava(ctx context.Context, w work) (*server, error) {
 	dir, port := filepath.Join(o.dir, "java"), o.port+10
-	return start(ctx, dir, fmt.Sprintf("127.0.0.1:%d", port), "boot success", o.javamq, "broker", "--dir", dir,
-		"--port", fmt.Sprint(port), "--namesrv", fmt.Sprintf("127.0.0.1:%d", o.port+20), "--heap", fmt.Sprint(o.heap),
+	addr := fmt.Sprintf("127.0.0.1:%d", port)
+	args := []string{"--dir", dir, "--port", fmt.Sprint(port), "--heap", fmt.Sprint(o.heap)}
+	if w.names {
+		return start(ctx, dir, addr, "boot success", o.javamq, append([]string{"namesrv"}, args...)...)
+	}
+	args = append(args, "--namesrv", fmt.Sprintf("127.0.0.1:%d", o.port+20),
 		"mappedFileSizeCommitLog=1073741824", "mappedFileSizeConsumeQueue=6000000", "maxIndexNum=20000000", "maxHashSlotNum=5000000",
-		"enablePropertyFilter=false", "flushDiskType="+flush(sync))
+		"enablePropertyFilter=false", "flushDiskType="+flush(w.sync))
+	return start(ctx, dir, addr, "boot success", o.javamq, append([]string{"broker"}, args...)...)
 }
 
 func (o *options) startEcho(ctx context.Context) (*server, error) {
@@ -106,7 +115,7 @@ func (o *options) startEcho(ctx context.Context) (*server, error) {
 func (o *options) measureStart(ctx context.Context) (all []time.Duration, err error) {
 	for range o.rounds {
 		began := time.Now()
-		s, err := o.startOurs(ctx, false)
+		s, err := o.startOurs(ctx, work{})
 		if err != nil {
 			return nil, err
 		}

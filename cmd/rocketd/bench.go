@@ -10,20 +10,22 @@ import (
 	"github.com/spf13/cobra"
 
 	"rocketd/bench"
+	"rocketd/client"
 	"rocketd/protocol"
 )
 
 func newBench() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure a RocketMQ broker: any, also Java's",
-		Long: "Measure a RocketMQ broker. One thread generates the load, so that a machine's other cores are the broker's. Every\n" +
+		Short: "Measure a RocketMQ broker or NameServer: any, also Java's",
+		Long: "Measure a RocketMQ broker or NameServer. One thread generates the load, so that a machine's other cores are the server's. Every\n" +
 			"answer and every offset is checked; a run with a failure or a loss ends with exit code 1.",
 	}
 	cmd.AddCommand(
 		newLoad("send", "Store messages and measure the acknowledgements", bench.Send),
 		newLoad("pull", "Read queues from their beginning", bench.Pull),
 		newLoad("e2e", "Send at a fixed rate and measure the way to a consumer", bench.E2E),
+		newLoad("route", "Ask a NameServer for the route of a topic", bench.Route),
 		newEcho(),
 	)
 	return cmd
@@ -37,7 +39,7 @@ func newLoad(mode, short string, run func(context.Context, bench.Config) (*bench
 	cmd := &cobra.Command{Use: mode, Short: short, Args: cobra.NoArgs}
 	t.flags(cmd, "text, json")
 	f := cmd.Flags()
-	f.StringVar(&cfg.Addr, "addr", "", "the broker, HOST:PORT; without it the name server is asked")
+	f.StringVar(&cfg.Addr, "addr", "", "the server to measure, HOST:PORT; without it the name server says which")
 	f.StringVarP(&cfg.Topic, "topic", "t", "RocketdBench", "topic; a broker that creates topics creates it")
 	f.IntVar(&cfg.Queues, "queues", 4, "queues of the topic that are used")
 	f.StringVar(&header, "header", "binary", "form of the requests' headers: json or binary")
@@ -49,18 +51,20 @@ func newLoad(mode, short string, run func(context.Context, bench.Config) (*bench
 	f.IntVar(&cfg.Conns, "conns", 4, "connections")
 	if mode != "pull" {
 		f.IntVar(&cfg.InFlight, "in-flight", 16, "requests that a connection keeps open")
+	}
+	if mode == "send" || mode == "e2e" {
 		f.IntVar(&cfg.Size, "size", 128, "bytes of a body")
 		f.IntVar(&cfg.Batch, "batch", 1, "messages in a request")
 		f.StringVar(&cfg.Tag, "tag", "", "tag of the messages")
 		f.Float64Var(&cfg.Rate, "rate", 0, "messages a second, whatever the answers do; 0 sends as fast as they come")
 	}
-	if mode != "send" {
+	if mode == "pull" || mode == "e2e" {
 		f.StringVar(&cfg.Group, "group", cfg.Group, "consumer group")
 		f.IntVar(&cfg.Groups, "groups", 1, "consumer groups that each read everything")
 		f.IntVar(&cfg.Max, "max", 32, "messages that a pull asks for")
 	}
 	switch mode {
-	case "send":
+	case "send", "route":
 		cfg.Max = 1
 		setDefault(cmd, "conns", "16")
 	case "pull":
@@ -87,7 +91,7 @@ func newLoad(mode, short string, run func(context.Context, bench.Config) (*bench
 			cfg.Duration = 0
 		}
 		if cfg.Addr == "" {
-			if cfg.Addr, err = t.broker(cmd.Context(), cfg.Topic); err != nil {
+			if cfg.Addr, err = t.measured(cmd.Context(), mode, cfg.Topic); err != nil {
 				return err
 			}
 		}
@@ -115,8 +119,15 @@ func setDefault(cmd *cobra.Command, flag, value string) {
 	_ = f.Value.Set(value)
 }
 
-// broker asks for the first broker of a topic, or of those that would create it.
-func (t *talk) broker(ctx context.Context, topic string) (string, error) {
+// measured is the first NameServer for routes, else the first broker of a topic, or of those that would create it.
+func (t *talk) measured(ctx context.Context, mode, topic string) (string, error) {
+	if mode == "route" {
+		addrs, err := client.ParseAddrs(t.namesrv)
+		if err != nil {
+			return "", fmt.Errorf("--namesrv: %w", err)
+		}
+		return addrs[0], nil
+	}
 	c, closeClient, err := t.connect()
 	if err != nil {
 		return "", err
