@@ -86,7 +86,8 @@ type file struct {
 func (f *file) full() bool { return f.count.Load() >= f.entries }
 
 // create makes the file that follows prev, which may be nil. Its name is the time, or, if such a name is not behind
-// the last one, that one plus 1. Its header starts with the end of prev. Source: Java IndexFile.
+// the last one, that one plus 1. Its header starts with the end of prev, also on the disk: a Java broker that finds the
+// file after a crash goes on in it, and takes what lies before that end as indexed. Source: Java IndexFile.
 func (x *Index) create(prev *file) (*file, error) {
 	name := strings.Replace(time.Now().Format("20060102150405.000"), ".", "", 1)
 	if prev != nil {
@@ -110,7 +111,10 @@ func (x *Index) create(prev *file) (*file, error) {
 		f.beginPhysical.Store(prev.endPhysical.Load())
 		f.endPhysical.Store(prev.endPhysical.Load())
 	}
-	if err = disk.Truncate(f.size()); err == nil {
+	if err = disk.Truncate(f.size()); err == nil && prev != nil {
+		err = f.writeAt(f.header(), 0)
+	}
+	if err == nil {
 		err = x.cfg.FS.SyncDir(x.cfg.Dir)
 	}
 	if err != nil {
