@@ -144,6 +144,21 @@ func TestStore_InnerBatch(t *testing.T) {
 	}
 }
 
+// A time is looked for in one file, as Java does: from its last record on, that one is the answer, even if the first of the
+// next file is nearer.
+func TestStore_InnerBatch_Times(t *testing.T) {
+	s := testStore(t, t.TempDir(), batchTopics)
+	fillBatch(t, s) // files of 4 records, stored at 5000, 5000, 5002, 5002 and 5004, 5004, 5006
+	q := s.Find([]byte("b"), 0)
+	for _, c := range []struct{ ms, lower, upper int64 }{
+		{4000, 0, 0}, {5000, 0, 3}, {5002, 9, 9}, {5003, 9, 9}, {5004, 109, 111}, {5006, 112, 112}, {9000, 112, 112},
+	} {
+		if lo, up := s.OffsetByTime(q, c.ms, Lower), s.OffsetByTime(q, c.ms, Upper); lo != c.lower || up != c.upper {
+			t.Errorf("%d: %d %d, not %d %d", c.ms, lo, up, c.lower, c.upper)
+		}
+	}
+}
+
 // Who must not wait for the disk is told so, or gets what is in memory.
 func TestStore_InnerBatch_NoWait(t *testing.T) {
 	s := testStore(t, t.TempDir(), batchTopics)

@@ -1,10 +1,15 @@
 package store
 
-import "rocketd/store/consumequeue"
+import (
+	"sort"
 
-// batchByTime is OffsetByTime for a Batch queue: the answer is the first offset of a record. Where all are earlier, both
-// boundaries answer the last record. Upper is as Java has it, which is not what the word says: between two records it
-// answers the later one or Min, as the search happens to go.
+	"rocketd/store/consumequeue"
+)
+
+// batchByTime is OffsetByTime for a Batch queue: the answer is the first offset of a record. The search goes on in one
+// file: the last that begins at that time or earlier, else the first. Where all in it are earlier, both boundaries answer
+// its last record. Upper is as Java has it, which is not what the word says: between two records it answers the later one
+// or Min, as the search happens to go, for which the borders of the files matter.
 // Source: Java BatchConsumeQueue.getOffsetInQueueByTime, binarySearchRight.
 func (s *Store) batchByTime(q *consumequeue.Queue, ms int64, b Boundary) int64 {
 	first, end := q.Units()
@@ -19,10 +24,15 @@ func (s *Store) batchByTime(q *consumequeue.Queue, ms int64, b Boundary) int64 {
 	if first == end {
 		return q.Min()
 	}
-	if last := unit(end - 1); ms >= last.StoreMs {
+	perFile := s.cfg.BatchFileSize / consumequeue.BatchUnitSize
+	file := first / perFile
+	later := sort.Search(int((end-1)/perFile-file), func(i int) bool { return unit((file+1+int64(i))*perFile).StoreMs > ms })
+	lo := (file + int64(later)) * perFile
+	hi := min(lo+perFile, end) - 1
+	if last := unit(hi); ms >= last.StoreMs {
 		return last.Base
 	}
-	for lo, hi := first, end-1; ; {
+	for {
 		mid := (lo + hi) / 2
 		u := unit(mid)
 		switch {
