@@ -89,9 +89,10 @@ type Config struct {
 	// Missed counts pulls that found nothing.
 	Missed func()
 
-	Readable        func() bool // brokerPermission has the read bit
-	LitePullEnabled func() bool // litePullMessageEnable
-	LongPolling     func() bool // longPollingEnable
+	Place           func() Place // nil is the zero Place
+	Readable        func() bool  // brokerPermission has the read bit
+	LitePullEnabled func() bool  // litePullMessageEnable
+	LongPolling     func() bool  // longPollingEnable
 	ShortPolling    func() time.Duration
 }
 
@@ -104,6 +105,9 @@ type Service struct {
 
 // New makes a service. Its Answer goes into the room, the room into UseRoom.
 func New(cfg Config) *Service {
+	if cfg.Place == nil {
+		cfg.Place = func() Place { return Place{} }
+	}
 	s := &Service{cfg: cfg}
 	s.buffers.New = func() any { b := make([]byte, 0, 64<<10); return &b }
 	return s
@@ -217,7 +221,7 @@ func (s *Service) subscription(c *protocol.Call, h *protocol.PullMessageRequest,
 func (s *Service) read(c *protocol.Call, h *protocol.PullMessageRequest, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, tags *filter.Tags) error {
 	buf := s.buffers.Get().(*[]byte)
 	h.MaxMsgNums = bounded(h.MaxMsgNums)
-	records, res := s.cfg.Queues.Get(q, store.Read{From: h.QueueOffset, Max: h.MaxMsgNums, Match: tags.Func(), NoWait: true}, (*buf)[:0])
+	records, res := s.get(q, store.Read{From: h.QueueOffset, Max: h.MaxMsgNums, Match: tags.Func(), NoWait: true}, (*buf)[:0])
 	code := codeOf(res.Status, h.QueueOffset)
 	switch {
 	case res.Status == store.OnDisk:
@@ -230,6 +234,15 @@ func (s *Service) read(c *protocol.Call, h *protocol.PullMessageRequest, q *cons
 	return nil
 }
 
+// get reads from a queue.
+func (s *Service) get(q *consumequeue.Queue, r store.Read, dst []byte) ([]byte, store.ReadResult) {
+	dst, res := s.cfg.Queues.Get(q, r, dst)
+	if p := s.cfg.Place(); !p.moves() {
+		uncorrect(&res, r.From)
+	}
+	return dst, res
+}
+
 // readDisk is read on the pool. What turns out to have nothing goes back to a turn, which lets it wait.
 func (s *Service) readDisk(c *protocol.Call, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, tags *filter.Tags) error {
 	var h protocol.PullMessageRequest
@@ -237,7 +250,7 @@ func (s *Service) readDisk(c *protocol.Call, q *consumequeue.Queue, cfg *topic.C
 		return err
 	}
 	buf := s.buffers.Get().(*[]byte)
-	records, res := s.cfg.Queues.Get(q, store.Read{From: h.QueueOffset, Max: bounded(h.MaxMsgNums), Match: tags.Func()}, (*buf)[:0])
+	records, res := s.get(q, store.Read{From: h.QueueOffset, Max: bounded(h.MaxMsgNums), Match: tags.Func()}, (*buf)[:0])
 	if res.Status == store.OffsetOverflowOne {
 		s.cfg.Again(c)
 	} else {
@@ -278,7 +291,7 @@ func (s *Service) Answer(t *protocol.Turn, w *Waiter, expired bool) (keep bool) 
 	var records []byte
 	var res store.ReadResult
 	for reads := 0; reads < maxReads; reads++ {
-		records, res = s.cfg.Queues.Get(w.queue, store.Read{From: w.next, Max: w.max, Match: w.tags.Func(), NoWait: true}, (*buf)[:0])
+		records, res = s.get(w.queue, store.Read{From: w.next, Max: w.max, Match: w.tags.Func(), NoWait: true}, (*buf)[:0])
 		keep = !expired && res.Status == store.OffsetOverflowOne // all seen, or not on the disk yet
 		if expired || res.Status != store.NoMatchedMessage {
 			break
@@ -334,8 +347,9 @@ func (s *Service) respond(t *protocol.Turn, k protocol.Ticket, code int32, remar
 	if k.Oneway {
 		return
 	}
+	broker, code := s.cfg.Place().suggest(code, res.Behind, group)
 	w := k.Open(code, remark)
-	w.Int("suggestWhichBrokerId", 0) // the master
+	w.Int("suggestWhichBrokerId", broker)
 	w.Int("nextBeginOffset", res.Next)
 	w.Int("minOffset", res.Min)
 	w.Int("maxOffset", res.Max)

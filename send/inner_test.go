@@ -65,7 +65,7 @@ type desk struct {
 	rung  []string
 }
 
-func open(t *testing.T) *desk {
+func open(t *testing.T, change ...func(*put.Config, *Config)) *desk {
 	known := topics{}
 	for _, name := range []string{"plain", "batch"} {
 		known[name] = topic.NewConfig(name, 2)
@@ -83,17 +83,21 @@ func open(t *testing.T) *desk {
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	d := &desk{t: t, store: s}
-	d.batch = put.New(put.Config{Log: s,
+	into := put.Config{Log: s,
 		Grew: func(_ *protocol.Turn, q *consumequeue.Queue) {
 			d.rung = append(d.rung, fmt.Sprint(q.Topic(), " ", q.Max()))
 		},
 		Stored: func(q *consumequeue.Queue, messages, _ int) {
 			d.rung = append(d.rung, fmt.Sprintf("%d in %s", messages, q.Topic()))
 		},
-	}).NewBatch()
-	d.svc = New(Config{Topics: known, Groups: groups{}, Queues: s, MaxMessageSize: func() int { return 100_000 },
+	}
+	cfg := Config{Topics: known, Groups: groups{}, Queues: s, MaxMessageSize: func() int { return 100_000 },
 		StoreHost: func() netip.AddrPort { return netip.MustParseAddrPort("192.0.2.1:10911") }, Cluster: "c", Region: "r",
-		Writable: func() bool { return true }, NewID: func() []byte { return []byte("made") }, Failed: func() {}})
+		Writable: func() bool { return true }, NewID: func() []byte { return []byte("made") }, Failed: func() {}}
+	for _, fn := range change {
+		fn(&into, &cfg)
+	}
+	d.batch, d.svc = put.New(into).NewBatch(), New(cfg)
 	return d
 }
 
@@ -110,7 +114,7 @@ func (d *desk) send(code int32, name, props string, body []byte) protocol.Comman
 		c.Fields = append(c.Fields, protocol.Field{Key: []byte(v2[f.key]), Value: []byte(f.val)})
 	}
 	if err := d.svc.Send(c); err != nil {
-		d.t.Fatal(err)
+		c.Fail(err)
 	}
 	d.batch.Commit(turn)
 	if len(p.answers) != 1 {

@@ -52,6 +52,8 @@ type Config struct {
 	TraceOn        bool
 	PropCRC        bool          // the store ends the properties of each record with a checksum
 	Writable       func() bool   // brokerPermission has the write bit
+	Slave          func() bool   // brokerRole is SLAVE: nothing is taken; nil is never
+	ActingMaster   bool          // enableSlaveActingMaster, under which a slave says so with another code
 	NewID          func() []byte // a UNIQ_KEY for a message that came without
 	Failed         func()        // counts what the store refused
 	StartAt        int64         // startAcceptSendRequestTimeStamp, ms; 0 is at once
@@ -69,6 +71,9 @@ type Service struct {
 // New makes a service.
 func New(cfg Config) *Service {
 	s := &Service{cfg: cfg, trace: "false"}
+	if s.cfg.Slave == nil {
+		s.cfg.Slave = func() bool { return false }
+	}
 	if cfg.TraceOn {
 		s.trace = "true"
 	}
@@ -79,8 +84,12 @@ func New(cfg Config) *Service {
 }
 
 // Send serves codes 10, 310 and 320. Fields: SendMessageRequestHeader, or its one-letter form V2. The answers
-// carry MSG_REGION and TRACE_ON, errors too. Source: Java SendMessageProcessor; the order of checks is Java's.
+// carry MSG_REGION and TRACE_ON, errors too, but for a plain slave's: Java looks at the role before all else. Source: Java
+// SendMessageProcessor, rejectRequest; the order of checks is Java's.
 func (s *Service) Send(c *protocol.Call) error {
+	if s.cfg.Slave() && !s.cfg.ActingMaster {
+		return protocol.Errorf(protocol.SystemBusy, "[REJECTREQUEST]system busy, start flow control for a while")
+	}
 	var h protocol.SendMessageRequest
 	var err error
 	if c.Code == protocol.SendMessage {
@@ -101,6 +110,9 @@ func (s *Service) Send(c *protocol.Call) error {
 func (s *Service) take(c *protocol.Call, h *protocol.SendMessageRequest) *protocol.Error {
 	if s.cfg.StartAt > c.Turn.Now.UnixMilli() {
 		return protocol.Errorf(protocol.SystemError, "broker unable to service, until %d", s.cfg.StartAt)
+	}
+	if s.cfg.Slave() { // before a topic is made: a slave's topics are its master's
+		return protocol.Errorf(protocol.ServiceNotAvailable, "service not available now: this broker is a slave, messages are put to its master")
 	}
 	cfg := s.cfg.Topics.Get(h.Topic)
 	if cfg == nil {

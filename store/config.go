@@ -96,8 +96,12 @@ type Config struct {
 	Arrived func(q *consumequeue.Queue, physical int64)
 	Cut     func(physical int64) error
 
-	HotBytes  int64 // how far from the end of the log records are taken to be in memory; 0 is 40 % of the RAM
-	OpenFiles int   // queue files open at the same time; 0 is a quarter of what the process may have open, at most 16,384
+	// HotBytes is how far from the end of the log records are taken to be in memory; 0 is HotPercent
+	// (accessMessageInMemoryMaxRatio, default 40) of the RAM.
+	HotBytes   int64
+	HotPercent int
+
+	OpenFiles int // queue files open at the same time; 0 is a quarter of what the process may have open, at most 16,384
 
 	FS  vfs.FS           // default vfs.OS
 	Now func() time.Time // for the ages of files and the hour of the day; default time.Now
@@ -146,7 +150,7 @@ func (c Config) withDefaults() (Config, error) {
 		if err := syscall.Sysinfo(&info); err != nil {
 			return c, fmt.Errorf("store: cannot find out how much memory there is: %w", err)
 		}
-		c.HotBytes = int64(info.Totalram * uint64(info.Unit) / 100 * 40)
+		c.HotBytes = int64(info.Totalram*uint64(info.Unit)/100) * int64(cmp.Or(c.HotPercent, 40))
 	}
 	if c.FS == nil {
 		c.FS = vfs.OS

@@ -59,7 +59,7 @@ type ReadResult struct {
 	Count        int   // messages
 	Bytes        int   // of records
 	LastPhysical int64 // start of the last record
-	Behind       int64 // from there to the end of the log, bytes
+	Behind       int64 // from the last message that was looked at to the end of the log, bytes; 0: none was
 }
 
 // Get appends records of a queue to dst, whole and as they are in the log, and says how it went. The first record may
@@ -120,6 +120,7 @@ type get struct {
 	end     int64
 	visible int64
 	hot     int64
+	looked  int64  // start of the last record looked at, -1: none
 	removed bool   // met a record that is gone
 	waits   bool   // met one that is not in memory
 	broken  bool   // met one that the disk does not give
@@ -134,7 +135,7 @@ var gets = sync.Pool{New: func() any { return new(get) }}
 
 func (g *get) start(res ReadResult, dst []byte) {
 	g.res, g.dst = res, dst
-	g.runAt, g.runMsgs, g.removed, g.waits, g.broken, g.failed = -1, 0, false, false, false, false
+	g.runAt, g.runMsgs, g.looked, g.removed, g.waits, g.broken, g.failed = -1, 0, -1, false, false, false, false
 	g.piece = g.piece[:0]
 }
 
@@ -190,6 +191,7 @@ func (g *get) unit(q *consumequeue.Queue, u consumequeue.Unit, rest []byte) bool
 	if recordEnd > g.visible {
 		return false
 	}
+	g.looked = u.Physical
 	if g.r.Match != nil && !g.match(q, u) {
 		return !g.waits
 	}
@@ -266,10 +268,12 @@ func (g *get) copyRun() {
 
 func (g *get) finish() {
 	g.copyRun()
+	if g.looked >= 0 {
+		g.res.Behind = g.end - g.looked
+	}
 	switch {
 	case g.res.Count > 0:
 		g.res.Status = Found
-		g.res.Behind = g.end - g.res.LastPhysical
 	case g.broken && g.res.Next == g.r.From:
 		g.res.Status = Unreadable
 	case g.waits && g.res.Next == g.r.From:

@@ -158,3 +158,26 @@ func TestStore_Visible_Young(t *testing.T) {
 	s = confirming(t, copyDir(t, dir), &acked)
 	equal(t, visible(t, s, s.Find([]byte("a"), 0)), nil)
 }
+
+// How far a reader is behind the end of the log is known also when its filter wants nothing.
+func TestStore_Get_Behind(t *testing.T) {
+	s := testStore(t, t.TempDir())
+	b := send(t, s, "a", 0, "one", "two", "three")
+	q := s.Find([]byte("a"), 0)
+	for _, c := range []struct {
+		from   int64
+		match  func(int64) bool
+		status Status
+		want   int64
+	}{
+		{0, nil, Found, s.MaxPhysical() - b.At(0).Physical},
+		{1, nil, Found, s.MaxPhysical() - b.At(1).Physical},
+		{0, func(int64) bool { return false }, NoMatchedMessage, s.MaxPhysical() - b.At(2).Physical},
+		{3, nil, OffsetOverflowOne, 0},
+		{9, nil, OffsetOverflowBadly, 0},
+	} {
+		if _, res := s.Get(q, Read{From: c.from, Max: 1, Match: c.match}, nil); res.Behind != c.want || res.Status != c.status {
+			t.Errorf("from %d: %d behind, status %v; want %d, %v", c.from, res.Behind, res.Status, c.want, c.status)
+		}
+	}
+}
