@@ -12,19 +12,37 @@ import (
 	"net"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
 
 // Request codes that the tests speak themselves.
 const (
-	codeSend        = 10
-	codePull        = 11
-	codeQueryOffset = 14
-	codeUpdateTopic = 17
-	codeMaxOffset   = 30
-	codeRoute       = 105
-	codeClusterInfo = 106
+	codeSend           = 10
+	codePull           = 11
+	codeByKey          = 12
+	codeQueryOffset    = 14
+	codeCommitOffset   = 15
+	codeUpdateTopic    = 17
+	codeTopics         = 21
+	codeRuntime        = 28
+	codeByTime         = 29
+	codeMaxOffset      = 30
+	codeMinOffset      = 31
+	codeEarliest       = 32
+	codeByID           = 33
+	codeSendBack       = 36
+	codeEndTransaction = 37
+	codeOffsets        = 43
+	codeRoute          = 105
+	codeClusterInfo    = 106
+	codeUpdateGroup    = 200
+	codeGroups         = 201
+	codeDeleteGroup    = 207
+	codeDeleteTopic    = 215
+	codeSendBatch      = 320
+	codeDeleteExpired  = 329
 )
 
 // wire is one connection to a server, on which one request is asked at a time: the tests' own client, JSON headers only.
@@ -168,27 +186,42 @@ func (r refusal) Error() string { return fmt.Sprintf("code %d: %s", r.code, r.re
 
 // record is what the tests read of a message.
 type record struct {
-	queueOffset int64
-	topic       string
-	body        []byte
+	raw                   []byte // as it is stored
+	queue                 int
+	queueOffset, physical int64
+	sysFlag               uint32
+	storeMs               int64
+	topic                 string
+	body                  []byte
+	properties            map[string]string
 }
 
 // pull reads from one queue; no records and no error is the end of the queue.
 func (w *wire) pull(topic string, queue int, offset int64) ([]record, error) {
+	recs, _, err := w.pullAs("e2e-reader", topic, queue, offset)
+	return recs, err
+}
+
+// pullAs is pull by a group, which a server may make if it does not know it. It also returns where to go on.
+func (w *wire) pullAs(group, topic string, queue int, offset int64) (recs []record, next int64, err error) {
 	a, err := w.call(codePull, map[string]string{
-		"consumerGroup": "e2e-reader", "topic": topic, "queueId": strconv.Itoa(queue), "queueOffset": strconv.FormatInt(offset, 10),
+		"consumerGroup": group, "topic": topic, "queueId": strconv.Itoa(queue), "queueOffset": strconv.FormatInt(offset, 10),
 		"maxMsgNums": "32", "sysFlag": "4", "commitOffset": "0", "suspendTimeoutMillis": "0", "subscription": "*", "subVersion": "0",
 		"expressionType": "TAG"}, nil)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	switch a.code {
 	case 0:
-		return records(a.body)
+		if next, err = strconv.ParseInt(a.ext["nextBeginOffset"], 10, 64); err != nil {
+			return nil, 0, err
+		}
+		recs, err = records(a.body)
+		return recs, next, err
 	case 19: // PULL_NOT_FOUND
-		return nil, nil
+		return nil, offset, nil
 	}
-	return nil, refusal{a.code, a.remark}
+	return nil, 0, refusal{a.code, a.remark}
 }
 
 // records takes the body of a pull apart: stored records, one after the other.
@@ -202,29 +235,60 @@ func records(b []byte) ([]record, error) {
 		if size < 91 || size > len(b) {
 			return nil, fmt.Errorf("a record of %d bytes in %d", size, len(b))
 		}
-		rec := b[:size]
+		r, err := parseRecord(bytes.Clone(b[:size]))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, r)
 		b = b[size:]
-		sysFlag := binary.BigEndian.Uint32(rec[36:])
-		at := 84 // size, magic, crc, queue, flag, offsets, sysFlag, born, store, reconsume, prepared; two IPv4 hosts
-		if sysFlag&(1<<4) != 0 {
-			at += 12
-		}
-		if sysFlag&(1<<5) != 0 {
-			at += 12
-		}
-		n := int(binary.BigEndian.Uint32(rec[at:]))
-		if at+4+n+1 > size {
-			return nil, errors.New("a body longer than its record")
-		}
-		body := rec[at+4 : at+4+n]
-		topic := rec[at+4+n+1:]
-		length := int(rec[at+4+n])
-		if length > len(topic) {
-			return nil, errors.New("a topic longer than its record")
-		}
-		out = append(out, record{int64(binary.BigEndian.Uint64(rec[20:])), string(topic[:length]), bytes.Clone(body)})
 	}
 	return out, nil
+}
+
+// parseRecord reads one stored record, which it keeps. Its end is told by three lengths; the first of them follows after 84
+// bytes (size, magic, checksum, queue, flag, offsets, sysFlag, born, store, reconsume, prepared) if both hosts are IPv4.
+func parseRecord(raw []byte) (record, error) {
+	r := record{
+		raw: raw, queue: int(int32(binary.BigEndian.Uint32(raw[12:]))),
+		queueOffset: int64(binary.BigEndian.Uint64(raw[20:])), physical: int64(binary.BigEndian.Uint64(raw[28:])),
+		sysFlag: binary.BigEndian.Uint32(raw[36:]), properties: map[string]string{},
+	}
+	rest := raw[56:] // behind the host of the producer
+	if r.sysFlag&(1<<4) != 0 && len(raw) >= 91+12 {
+		rest = rest[12:]
+	}
+	r.storeMs, rest = int64(binary.BigEndian.Uint64(rest)), rest[28:] // behind the broker's host and what follows it
+	if r.sysFlag&(1<<5) != 0 && len(rest) >= 12 {
+		rest = rest[12:]
+	}
+	lengths := []int{4, 1, 2} // of body, topic, properties
+	if raw[7] == 0xab {       // the second version of the record: topics of more than 127 bytes
+		lengths[1] = 2
+	}
+	var parts [3][]byte
+	for i, width := range lengths {
+		if len(rest) < width {
+			return r, errors.New("a record that ends in a length")
+		}
+		n := 0
+		for _, b := range rest[:width] {
+			n = n<<8 | int(b)
+		}
+		if n > len(rest)-width {
+			return r, errors.New("a part longer than its record")
+		}
+		parts[i], rest = rest[width:width+n], rest[width+n:]
+	}
+	if len(rest) > 0 {
+		return r, fmt.Errorf("%d bytes behind the properties", len(rest))
+	}
+	r.body, r.topic = parts[0], string(parts[1])
+	for item := range strings.SplitSeq(string(parts[2]), "\x02") {
+		if name, value, ok := strings.Cut(item, "\x01"); ok {
+			r.properties[name] = value
+		}
+	}
+	return r, nil
 }
 
 // clusterAddrs reads from cluster information which broker has which address. Java writes map keys that are numbers bare.
