@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"rocketd/message"
+	"rocketd/store"
 )
 
 // placeOf returns where the n-th record of the log lies: file, byte in it, and the record.
@@ -301,4 +303,22 @@ func findAside(t *testing.T, dir, name string) bool {
 	}
 	_, err = os.Stat(filepath.Join(dir, name))
 	return err == nil || len(places) > 0
+}
+
+// Index files of any number of slots and entries are read, full or not, without being told their shape.
+func TestVerify_IndexShapes(t *testing.T) {
+	dir := ownStore(t)
+	for _, sh := range []indexShape{{100, 500}, {7, 330}, {1000, 200}, {3, 5000}} {
+		if err := os.RemoveAll(filepath.Join(dir, "index")); err != nil {
+			t.Fatal(err)
+		}
+		s, err := store.Open(store.Config{Dir: dir, FileSize: ownLogFile, QueueFileSize: ownQueueFile, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		buildIndex(t, s, dir, sh.slots, sh.entries)
+		if r := verify(t, Config{Dir: dir}); len(r.Findings) > 0 || r.Index.Entries < 3*ownMessages {
+			t.Errorf("%d slots, %d entries: %d found, %s", sh.slots, sh.entries, r.Index.Entries, show(r))
+		}
+	}
 }

@@ -132,19 +132,25 @@ func ownStore(t testing.TB) string {
 			t.Fatal(err)
 		}
 	}
-	x, err := index.Open(index.Config{Dir: filepath.Join(dir, "index"), Source: source{s}, Slots: ownSlots, Entries: ownEntries, Clean: true})
-	if err == nil {
-		err = errors.Join(x.Close(), s.Close())
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	buildIndex(t, s, dir, ownSlots, ownEntries)
 	config := `{"dataVersion":{},"topicConfigTable":{"topicA":{"topicName":"topicA"},"topicB":{"topicName":"topicB"}}}`
 	offsets := `{"offsetTable":{"topicA@g":{0:5,1:7}}}`
 	for name, data := range map[string]string{"topics.json": config, "topics.json.bak": config, "consumerOffset.json": offsets} {
 		write(t, filepath.Join(dir, "config", name), data)
 	}
 	return dir
+}
+
+// buildIndex builds the index of a store, which it closes.
+func buildIndex(t testing.TB, s *store.Store, dir string, slots, entries int32) {
+	t.Helper()
+	x, err := index.Open(index.Config{Dir: filepath.Join(dir, "index"), Source: source{s}, Slots: slots, Entries: entries, Clean: true})
+	if err == nil {
+		err = errors.Join(x.Close(), s.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func write(t testing.TB, path, data string) {

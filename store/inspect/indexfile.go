@@ -44,7 +44,7 @@ func (x *indexCheck) open(name string) error {
 }
 
 // readIndexHead reads the header of an index file and finds out the lengths of its tables: from its length, if they are
-// in the usual relation, else from where its newest entry is. text says what is wrong with it.
+// in the usual relation or the file is full, else from where its newest entry is. text says what is wrong with it.
 func readIndexHead(r *reader) (head indexHead, sh indexShape, text string, err error) {
 	if r.size < indexHeader+indexSlot+indexEntry {
 		return head, sh, fmt.Sprintf("has %d bytes, which is no index file", r.size), nil
@@ -67,37 +67,59 @@ func readIndexHead(r *reader) (head indexHead, sh indexShape, text string, err e
 			continue
 		}
 		fits = true
-		if head.count > s.entries {
-			continue
-		}
-		if head.count == 1 {
-			return head, s, "", nil
-		}
-		b, err := r.bytes(ctxNone, s.entry(head.count-1), indexEntry)
+		entry, slot, err := s.suits(r, head)
 		if err != nil {
 			return head, sh, "", err
 		}
-		e := parseKeyItem(b)
-		if e.physical != head.endPhysical || e.hash < 0 {
-			continue
-		}
-		if b, err = r.bytes(ctxNone, indexHeader+indexSlot*int64(e.hash%s.slots), indexSlot); err != nil {
-			return head, sh, "", err
-		}
-		if int32(binary.BigEndian.Uint32(b)) == head.count-1 {
+		if slot {
 			return head, s, "", nil
 		}
-		if i < usual && second.slots == 0 { // perhaps only the slot is wrong
+		if entry && i < usual && second.slots == 0 { // perhaps only the slot is wrong
 			second = s
 		}
 	}
 	if second.slots > 0 {
 		return head, second, "", nil
 	}
+	// Whoever has set both lengths may have any: there are as many as fit into the file.
+	tables := r.size - indexHeader
+	for slots := (tables/indexSlot-1)%(indexEntry/indexSlot) + 1; tables%indexSlot == 0 && slots <= math.MaxInt32/indexSlot; slots += indexEntry / indexSlot {
+		s := indexShape{int32(slots), int32((tables - indexSlot*slots) / indexEntry)}
+		if s.entries <= head.count {
+			break
+		}
+		fits = true
+		if _, slot, err := s.suits(r, head); err != nil || slot {
+			return head, s, "", err
+		}
+	}
 	if fits {
 		return head, sh, fmt.Sprintf("its header (next entry %d, last message at %d) does not agree with its entries", head.count, head.endPhysical), nil
 	}
 	return head, sh, fmt.Sprintf("has %d bytes, which is no index file of the usual shape", r.size), nil
+}
+
+// suits tells whether a file of this shape has its newest entry where the header says, and whether the entry's slot says so,
+// too.
+func (s indexShape) suits(r *reader, head indexHead) (entry, slot bool, err error) {
+	if head.count > s.entries {
+		return false, false, nil
+	}
+	if head.count == 1 {
+		return true, true, nil
+	}
+	b, err := r.bytes(ctxNone, s.entry(head.count-1), indexEntry)
+	if err != nil {
+		return false, false, err
+	}
+	e := parseKeyItem(b)
+	if e.physical != head.endPhysical || e.hash < 0 {
+		return false, false, nil
+	}
+	if b, err = r.bytes(ctxNone, indexHeader+indexSlot*int64(e.hash%s.slots), indexSlot); err != nil {
+		return true, false, err
+	}
+	return true, int32(binary.BigEndian.Uint32(b)) == head.count-1, nil
 }
 
 // finishFile compares the slots with the entries and closes the file.
