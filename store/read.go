@@ -48,7 +48,9 @@ type Read struct {
 	Max      int32                // messages, at least 1
 	MaxBytes int                  // of records; 0 means no limit of the reader's
 	Match    func(tag int64) bool // wanted messages; nil means all
-	NoWait   bool                 // for who must not wait for the disk: what is not in memory ends the read
+	// Wants is asked for each record that Match wants, with its bytes, which are valid until it returns; nil wants all.
+	Wants  func(record []byte) bool
+	NoWait bool // for who must not wait for the disk: what is not in memory ends the read
 }
 
 // ReadResult says what was got.
@@ -191,16 +193,20 @@ func (g *get) unit(q *consumequeue.Queue, u consumequeue.Unit, rest []byte) bool
 	if recordEnd > g.visible {
 		return false
 	}
-	g.looked = u.Physical
-	if g.r.Match != nil && !g.match(q, u) {
-		return !g.waits
-	}
-	if g.full(u) {
+	wanted := g.r.Match == nil || g.match(q, u)
+	if g.waits || wanted && g.full(u) {
 		return false
+	}
+	if g.looked = u.Physical; !wanted {
+		return true
 	}
 	if u.Physical < g.hot {
 		g.copyRun()
 		return g.cold(u, rest)
+	}
+	if g.r.Wants != nil {
+		g.choose(u)
+		return true
 	}
 	if g.runAt < 0 || u.Physical != g.runEnd {
 		g.copyRun()
@@ -247,6 +253,24 @@ func (g *get) full(u consumequeue.Unit) bool {
 		maxBytes = min(maxBytes, g.r.MaxBytes)
 	}
 	return g.res.Count+messages(u) > min(maxCount, int(g.r.Max)) || g.res.Bytes+int(u.Size) > maxBytes
+}
+
+// choose copies a record in memory if it is wanted. If its file was dropped meanwhile, it does not count.
+func (g *get) choose(u consumequeue.Unit) {
+	at := len(g.dst)
+	g.dst = grow(g.dst, int(u.Size))
+	err := g.store.log.ReadAt(g.dst[at:], u.Physical)
+	if err != nil {
+		g.removed = true
+		g.failed = g.failed || !errors.Is(err, segment.ErrGone)
+	}
+	if err != nil || !g.r.Wants(g.dst[at:]) {
+		g.dst = g.dst[:at]
+		return
+	}
+	g.res.Count += messages(u)
+	g.res.Bytes += int(u.Size)
+	g.res.LastPhysical = u.Physical
 }
 
 // copyRun copies the run. If its file was dropped meanwhile, its messages do not count.
