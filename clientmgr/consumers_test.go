@@ -118,17 +118,21 @@ func TestConsumers_Subscription(t *testing.T) {
 	h := beat("g", p,
 		protocol.SubscriptionData{Topic: "T", SubString: "TagA", CodeSet: []int32{2598919}, SubVersion: 3, ExpressionType: "TAG"},
 		protocol.SubscriptionData{Topic: "S", SubString: "a > 1", ExpressionType: "SQL92"},
+		protocol.SubscriptionData{Topic: "B", SubString: "a >", ExpressionType: "SQL92"},
 		protocol.SubscriptionData{Topic: "C", SubString: "some.Class", ClassFilterMode: true})
 	h.Model = protocol.Broadcasting
 	check("g", "T", false, false)
 	s.Register(nil, start, h)
-	if got := check("g", "T", true, true); got.Version != 3 || !got.Broadcast || !got.Tags.Match(2598919) || got.Tags.Match(1) {
+	if got := check("g", "T", true, true); got.Version != 3 || !got.Broadcast || !got.Filter.Match(2598919) || got.Filter.Match(1) {
 		t.Errorf("%+v", got)
 	}
-	if got := check("g", "S", true, true); got.Tags != nil {
-		t.Error("SQL92 is no tag expression")
+	if got := check("g", "S", true, true); got.Type != "SQL92" || got.Filter == nil || got.Filter.Wants() == nil {
+		t.Errorf("an SQL92 expression: %+v", got)
 	}
-	if got := check("g", "C", true, true); got.Tags == nil || got.Tags.Func() != nil {
+	if got := check("g", "B", true, true); got.Type != "SQL92" || got.Filter != nil {
+		t.Errorf("a broken SQL92 expression: %+v", got)
+	}
+	if got := check("g", "C", true, true); got.Filter == nil || got.Filter.Func() != nil {
 		t.Error("a class filter lets everything through")
 	}
 	if got := check("g", "none", true, false); !got.Broadcast {

@@ -19,15 +19,16 @@ type Group struct {
 }
 
 type subscribed struct {
-	data protocol.SubscriptionData
-	tags *filter.Tags
+	data   protocol.SubscriptionData
+	filter *filter.Filter
 }
 
 // Subscription is what a pull has to know about a group and a topic.
 type Subscription struct {
-	Version   int64        // when the client subscribed, ms
-	Tags      *filter.Tags // nil when the expression is of another type
-	Broadcast bool         // the group's model
+	Version   int64          // when the client subscribed, ms
+	Type      string         // of the expression
+	Filter    *filter.Filter // nil when the expression cannot be compiled
+	Broadcast bool           // the group's model
 }
 
 // Subscription returns what the group has subscribed of a topic, and whether it has.
@@ -35,7 +36,7 @@ func (g *Group) Subscription(topic []byte) (Subscription, bool) {
 	s := Subscription{Broadcast: g.Model == protocol.Broadcasting}
 	t, ok := g.topics[string(topic)]
 	if ok {
-		s.Version, s.Tags = t.data.SubVersion, t.tags
+		s.Version, s.Type, s.Filter = t.data.SubVersion, t.data.ExpressionType, t.filter
 	}
 	return s, ok
 }
@@ -86,12 +87,17 @@ func (g *Group) subscribe(subs []protocol.SubscriptionData) (topics map[string]*
 	return topics, differs || changed, changed
 }
 
-func compile(data *protocol.SubscriptionData) *filter.Tags {
+// compile returns nil for an expression that is none: who pulls with it is told so.
+func compile(data *protocol.SubscriptionData) *filter.Filter {
 	switch {
 	case data.ClassFilterMode:
 		return filter.All()
 	case filter.IsTag(data.ExpressionType):
 		return filter.FromCodes(data.SubString, data.CodeSet)
 	}
-	return nil
+	f, err := filter.Compile(data.ExpressionType, data.SubString)
+	if err != nil {
+		return nil
+	}
+	return f
 }

@@ -3,6 +3,7 @@ package manage
 import (
 	"context"
 
+	"rocketd/filter"
 	"rocketd/message"
 	"rocketd/protocol"
 	"rocketd/store"
@@ -24,14 +25,14 @@ func (s *Service) QueueUnits(_ context.Context, c *protocol.Call) (protocol.Fiel
 		return nil, nil, protocol.Errorf(protocol.SystemError, "%d@%s is not exist!", h.QueueID, h.Topic)
 	}
 	b := protocol.QueryConsumeQueueResponseBody{MinQueueIndex: q.Min(), MaxQueueIndex: q.Max()}
-	match := func(int64) bool { return true }
+	wanted := filter.All()
 	if h.ConsumerGroup != "" {
 		sub, _, known := s.cfg.Clients.Consumers.Subscription([]byte(h.ConsumerGroup), []byte(h.Topic))
 		switch {
 		case !known:
 			b.FilterData = h.ConsumerGroup + "@" + h.Topic + " is not online!"
-		case sub.Tags != nil:
-			match = sub.Tags.Match
+		case sub.Filter != nil:
+			wanted = sub.Filter
 		}
 		if g := s.cfg.Clients.Consumers.Group(h.ConsumerGroup); g != nil {
 			b.SubscriptionData = g.Data(h.Topic)
@@ -54,7 +55,8 @@ func (s *Service) QueueUnits(_ context.Context, c *protocol.Call) (protocol.Fiel
 			return nil, nil, err
 		}
 		unit.PhysicOffset, unit.PhysicSize = r.Physical, r.Size
-		unit.Eval = h.ConsumerGroup != "" && b.SubscriptionData != nil && match(unit.TagsCode)
+		unit.Eval = h.ConsumerGroup != "" && b.SubscriptionData != nil && wanted.Match(unit.TagsCode) &&
+			(wanted.Wants() == nil || wanted.Wants()(record))
 		b.QueueData = append(b.QueueData, unit)
 	}
 	return body(b)

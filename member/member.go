@@ -39,6 +39,8 @@ type Config struct {
 	RejectPull func() bool
 	// Notifies: members are told when their group has changed (notifyConsumerIdsChangedEnable); nil is yes.
 	Notifies func() bool
+	// PropertyFilter: consumers may choose messages by their properties (enablePropertyFilter).
+	PropertyFilter bool
 }
 
 // Service serves HEART_BEAT, UNREGISTER_CLIENT, CHECK_CLIENT_CONFIG, GET_CONSUMER_LIST_BY_GROUP, LOCK_BATCH_MQ and
@@ -125,15 +127,20 @@ func (s *Service) Unlock(c *protocol.Call) error {
 }
 
 // Check serves CHECK_CLIENT_CONFIG, which asks whether the broker can filter by an expression. Tag expressions are
-// not looked at; others are SYSTEM_ERROR. Source: Java ClientManageProcessor.checkClientConfig with
-// enablePropertyFilter off.
+// not looked at; others are SYSTEM_ERROR without enablePropertyFilter, and SUBSCRIPTION_PARSE_FAILED if they are wrong.
+// Source: Java ClientManageProcessor.checkClientConfig.
 func (s *Service) Check(c *protocol.Call) error {
 	var d protocol.CheckClientRequestBody
 	if err := read(c, &d); err != nil {
 		return err
 	}
-	if d.SubscriptionData != nil && !filter.IsTag(d.SubscriptionData.ExpressionType) {
-		return protocol.Errorf(protocol.SystemError, "%v", filter.UnsupportedError(d.SubscriptionData.ExpressionType))
+	if sub := d.SubscriptionData; sub != nil && !filter.IsTag(sub.ExpressionType) {
+		if !s.cfg.PropertyFilter {
+			return protocol.Errorf(protocol.SystemError, "%v", filter.UnsupportedError(sub.ExpressionType))
+		}
+		if _, err := filter.Compile(sub.ExpressionType, sub.SubString); err != nil {
+			return protocol.Errorf(protocol.SubscriptionParseFailed, "%v", err)
+		}
 	}
 	return answer(c, nil)
 }

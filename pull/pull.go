@@ -1,5 +1,5 @@
 // Package pull hands stored messages to consumers: it checks permission and subscription in Java's order, reads by
-// queue offset, filters by tag, and parks a pull that found nothing until the queue grows.
+// queue offset, filters by tag or properties, and parks a pull that found nothing until the queue grows.
 package pull
 
 import (
@@ -11,6 +11,7 @@ import (
 
 	"rocketd/clientmgr"
 	"rocketd/filter"
+	"rocketd/filter/sql92"
 	"rocketd/meta"
 	"rocketd/protocol"
 	"rocketd/store"
@@ -89,6 +90,7 @@ type Config struct {
 	// Missed counts pulls that found nothing.
 	Missed func()
 
+	PropertyFilter  bool         // enablePropertyFilter
 	Place           func() Place // nil is the zero Place
 	Readable        func() bool  // brokerPermission has the read bit
 	LitePullEnabled func() bool  // litePullMessageEnable
@@ -122,7 +124,7 @@ type Waiter struct {
 	queue  *consumequeue.Queue
 	next   int64 // the queue offset to read from; what the filter refused is behind it
 	max    int32
-	tags   *filter.Tags
+	want   *filter.Filter
 	topic  *topic.Config
 	group  *topic.GroupConfig
 
@@ -168,8 +170,8 @@ func (s *Service) Pull(c *protocol.Call) error {
 		return protocol.Errorf(protocol.InvalidParameter, "queueId[%d] is illegal, topic:[%s] topicConfig.readQueueNums:[%d] consumer:[/%s]",
 			h.QueueID, h.Topic, cfg.ReadQueueNums, c.Peer.RemoteAddr())
 	}
-	tags, err := s.subscription(c, &h, group)
-	if err != nil || tags == nil {
+	want, err := s.subscription(c, &h, group)
+	if err != nil || want == nil {
 		return err // with neither, the refusal was answered
 	}
 	if h.SysFlag&flagCommit != 0 {
@@ -183,21 +185,22 @@ func (s *Service) Pull(c *protocol.Call) error {
 		s.respond(c.Turn, c.Ticket(), protocol.PullOffsetMoved, "OFFSET_RESET", store.ReadResult{Next: offset, Min: q.Min(), Max: q.Max()}, cfg, group, nil)
 		return nil
 	}
-	return s.read(c, &h, q, cfg, group, tags)
+	return s.read(c, &h, q, cfg, group, want)
 }
 
-// subscription decides what the pull may see. Nil tags and nil error mean that a refusal was answered. Filters by
-// property are refused as Java does with enablePropertyFilter=false.
-func (s *Service) subscription(c *protocol.Call, h *protocol.PullMessageRequest, group *topic.GroupConfig) (*filter.Tags, error) {
+// subscription decides what the pull may see. A nil filter and nil error mean that a refusal was answered.
+func (s *Service) subscription(c *protocol.Call, h *protocol.PullMessageRequest, group *topic.GroupConfig) (*filter.Filter, error) {
 	if h.SysFlag&flagSubscription != 0 {
-		tags, err := filter.Compile(h.ExpressionType, h.Subscription)
+		want, err := filter.Compile(h.ExpressionType, h.Subscription)
 		switch {
+		case errors.Is(err, sql92.ErrSyntax):
+			return nil, protocol.Errorf(protocol.SubscriptionParseFailed, "parse the consumer's subscription failed: %v", err)
 		case errors.Is(err, filter.ErrParse):
 			return nil, protocol.Errorf(protocol.SubscriptionParseFailed, "parse the consumer's subscription failed")
 		case err != nil:
 			return nil, protocol.Errorf(protocol.SystemError, "%v", err)
 		}
-		return tags, nil
+		return want, s.supported(string(h.ExpressionType), want)
 	}
 	sub, groupKnown, topicKnown := s.cfg.Clients.Subscription(h.ConsumerGroup, h.Topic)
 	switch {
@@ -211,22 +214,30 @@ func (s *Service) subscription(c *protocol.Call, h *protocol.PullMessageRequest,
 		return nil, protocol.Errorf(protocol.SubscriptionNotExist, "the consumer's subscription not exist%s", topic.FAQ)
 	case sub.Version < h.SubVersion:
 		return nil, protocol.Errorf(protocol.SubscriptionNotLatest, "the consumer's subscription not latest")
-	case sub.Tags == nil:
-		return nil, protocol.Errorf(protocol.SystemError, "%v", filter.UnsupportedError("SQL92"))
+	case sub.Filter == nil && s.cfg.PropertyFilter:
+		return nil, protocol.Errorf(protocol.FilterDataNotExist, "The broker's consumer filter data is not exist!Your expression may be wrong!")
 	}
-	return sub.Tags, nil
+	return sub.Filter, s.supported(sub.Type, sub.Filter)
+}
+
+// supported refuses filters by property where they are not enabled.
+func (s *Service) supported(kind string, want *filter.Filter) error {
+	if s.cfg.PropertyFilter || want != nil && want.Wants() == nil {
+		return nil
+	}
+	return protocol.Errorf(protocol.SystemError, "%v", filter.UnsupportedError(kind))
 }
 
 // read answers from the queue, or parks; where the disk has to be waited for, the pool does it.
-func (s *Service) read(c *protocol.Call, h *protocol.PullMessageRequest, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, tags *filter.Tags) error {
+func (s *Service) read(c *protocol.Call, h *protocol.PullMessageRequest, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, want *filter.Filter) error {
 	buf := s.buffers.Get().(*[]byte)
 	h.MaxMsgNums = bounded(h.MaxMsgNums)
-	records, res := s.get(q, store.Read{From: h.QueueOffset, Max: h.MaxMsgNums, Match: tags.Func(), NoWait: true}, (*buf)[:0])
+	records, res := s.get(q, store.Read{From: h.QueueOffset, Max: h.MaxMsgNums, Match: want.Func(), Wants: want.Wants(), NoWait: true}, (*buf)[:0])
 	code := codeOf(res.Status, h.QueueOffset)
 	switch {
 	case res.Status == store.OnDisk:
-		s.cfg.Offload(c, func(_ context.Context, c *protocol.Call) error { return s.readDisk(c, q, cfg, group, tags) })
-	case code != protocol.PullNotFound || h.SysFlag&flagSuspend == 0 || c.IsOneway() || !s.park(c, h, q, cfg, group, tags):
+		s.cfg.Offload(c, func(_ context.Context, c *protocol.Call) error { return s.readDisk(c, q, cfg, group, want) })
+	case code != protocol.PullNotFound || h.SysFlag&flagSuspend == 0 || c.IsOneway() || !s.park(c, h, q, cfg, group, want):
 		s.cfg.Offsets.SetPulled(h.ConsumerGroup, h.Topic, h.QueueID, res.Next)
 		s.respond(c.Turn, c.Ticket(), code, res.Status.String(), res, cfg, group, records)
 	}
@@ -244,13 +255,13 @@ func (s *Service) get(q *consumequeue.Queue, r store.Read, dst []byte) ([]byte, 
 }
 
 // readDisk is read on the pool. What turns out to have nothing goes back to a turn, which lets it wait.
-func (s *Service) readDisk(c *protocol.Call, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, tags *filter.Tags) error {
+func (s *Service) readDisk(c *protocol.Call, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, want *filter.Filter) error {
 	var h protocol.PullMessageRequest
 	if err := h.Decode(c.Fields); err != nil {
 		return err
 	}
 	buf := s.buffers.Get().(*[]byte)
-	records, res := s.get(q, store.Read{From: h.QueueOffset, Max: bounded(h.MaxMsgNums), Match: tags.Func()}, (*buf)[:0])
+	records, res := s.get(q, store.Read{From: h.QueueOffset, Max: bounded(h.MaxMsgNums), Match: want.Func(), Wants: want.Wants()}, (*buf)[:0])
 	if res.Status == store.OffsetOverflowOne {
 		s.cfg.Again(c)
 	} else {
@@ -264,7 +275,7 @@ func (s *Service) readDisk(c *protocol.Call, q *consumequeue.Queue, cfg *topic.C
 func bounded(n int32) int32 { return min(max(n, 1), maxMessages) }
 
 // park lets a pull wait for the queue to grow. Source: remoting.md 6.1.
-func (s *Service) park(c *protocol.Call, h *protocol.PullMessageRequest, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, tags *filter.Tags) bool {
+func (s *Service) park(c *protocol.Call, h *protocol.PullMessageRequest, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, want *filter.Filter) bool {
 	hold := time.Duration(min(h.SuspendTimeoutMillis, maxHold.Milliseconds())) * time.Millisecond
 	if !s.cfg.LongPolling() {
 		hold = s.cfg.ShortPolling()
@@ -273,7 +284,7 @@ func (s *Service) park(c *protocol.Call, h *protocol.PullMessageRequest, q *cons
 		return false
 	}
 	names := append(append(make([]byte, 0, len(h.ConsumerGroup)+len(h.Topic)), h.ConsumerGroup...), h.Topic...)
-	w := Waiter{ticket: c.Ticket(), queue: q, next: h.QueueOffset, max: h.MaxMsgNums, tags: tags, topic: cfg, group: group,
+	w := Waiter{ticket: c.Ticket(), queue: q, next: h.QueueOffset, max: h.MaxMsgNums, want: want, topic: cfg, group: group,
 		groupName: names[:len(h.ConsumerGroup)], topicName: names[len(h.ConsumerGroup):]}
 	return s.room.Park(c.Turn, q, c.Peer, c.Turn.Now.Add(hold), w)
 }
@@ -291,7 +302,7 @@ func (s *Service) Answer(t *protocol.Turn, w *Waiter, expired bool) (keep bool) 
 	var records []byte
 	var res store.ReadResult
 	for reads := 0; reads < maxReads; reads++ {
-		records, res = s.get(w.queue, store.Read{From: w.next, Max: w.max, Match: w.tags.Func(), NoWait: true}, (*buf)[:0])
+		records, res = s.get(w.queue, store.Read{From: w.next, Max: w.max, Match: w.want.Func(), Wants: w.want.Wants(), NoWait: true}, (*buf)[:0])
 		keep = !expired && res.Status == store.OffsetOverflowOne // all seen, or not on the disk yet
 		if expired || res.Status != store.NoMatchedMessage {
 			break

@@ -316,6 +316,12 @@ func TestService_Pull_Refusals(t *testing.T) {
 		{"SQL registered", func(d *desk) {
 			d.subscribe(protocol.Clustering, protocol.SubscriptionData{Topic: "T", SubString: "a > 1", ExpressionType: "SQL92"})
 		}, []string{"sysFlag=2"}, "1 The broker does not support consumer to filter message by SQL92 "},
+		{"broken SQL in the header", func(d *desk) { d.cfg.PropertyFilter = true }, []string{"subscription=a >", "expressionType=SQL92"},
+			"23 parse the consumer's subscription failed: invalid SQL92 expression: a value is missing before the end "},
+		{"broken SQL registered", func(d *desk) {
+			d.cfg.PropertyFilter = true
+			d.subscribe(protocol.Clustering, protocol.SubscriptionData{Topic: "T", SubString: "a >", ExpressionType: "SQL92"})
+		}, []string{"sysFlag=2"}, "27 The broker's consumer filter data is not exist!Your expression may be wrong! "},
 		{"not a number", nil, []string{"maxMsgNums=many"}, `1 the field <maxMsgNums> of PullMessageRequestHeader is not a number: "many" `},
 	} {
 		t.Run(c.name, func(t *testing.T) {

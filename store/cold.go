@@ -36,6 +36,9 @@ func (g *get) cold(u consumequeue.Unit, rest []byte) bool {
 		g.removed = true
 		return true
 	}
+	if g.r.Wants != nil && !g.r.Wants(b) {
+		return true
+	}
 	g.dst = append(g.dst, b...)
 	g.res.Count += messages(u)
 	g.res.Bytes += len(b)

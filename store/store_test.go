@@ -201,6 +201,50 @@ func TestStore_GetMatch(t *testing.T) {
 	}
 }
 
+// A reader may choose by the whole record, from memory and from the disk; what he does not want is passed over.
+func TestStore_GetWants(t *testing.T) {
+	dir := t.TempDir()
+	s := testStore(t, dir)
+	q := s.Queue("t", 0)
+	var b Batch
+	for i := range 50 {
+		b.Add(q, draft("t", 0, fmt.Sprint(i)), int64(i%10))
+	}
+	if err := s.Append(&b, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	look := func(s *Store) {
+		t.Helper()
+		q := s.Queue("t", 0)
+		asked := 0
+		r := Read{Max: 32, Match: func(tag int64) bool { return tag == 3 || tag == 4 }, Wants: func(record []byte) bool {
+			asked++
+			r, err := message.Decode(record)
+			return err == nil && r.Body[len(r.Body)-1] == '4'
+		}}
+		dst, res := s.Get(q, r, []byte("before"))
+		if res.Status != Found || res.Count != 5 || res.Next != 50 || asked != 10 || res.Bytes != len(dst)-len("before") {
+			t.Fatalf("%+v, %d asked", res, asked)
+		}
+		for i, dst := 0, dst[len("before"):]; len(dst) > 0; i++ {
+			r, err := message.Decode(dst)
+			if want := fmt.Sprint(i*10 + 4); err != nil || string(r.Body) != want {
+				t.Fatal(err, string(r.Body), want)
+			}
+			dst = dst[r.Size:]
+		}
+		r.Wants = func([]byte) bool { return false }
+		if dst, res := s.Get(q, r, nil); res.Status != NoMatchedMessage || res.Next != 50 || len(dst) > 0 {
+			t.Errorf("nothing wanted: %+v", res)
+		}
+	}
+	look(s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	look(testStore(t, dir)) // these records were written before
+}
+
 // The messages of a client's batch lie one behind the other in one file; a group that cannot is refused as a whole.
 func TestStore_Group(t *testing.T) {
 	s := testStore(t, t.TempDir())

@@ -1,5 +1,5 @@
-// Package filter decides which messages a subscription wants. It knows tag expressions; a broker compares the hash
-// of the tag only, so clients look at the tag itself once more.
+// Package filter decides which messages a subscription wants. Of a tag expression a broker compares the hashes of the
+// tags only, so clients look at the tag itself once more; an SQL92 expression is decided here for good.
 package filter
 
 import (
@@ -8,11 +8,15 @@ import (
 	"slices"
 	"strings"
 
+	"rocketd/filter/sql92"
 	"rocketd/message"
 )
 
-// TAG is the expression type of tag expressions. Source: Java ExpressionType.
-const TAG = "TAG"
+// The types of expressions. Source: Java ExpressionType.
+const (
+	TAG   = "TAG"
+	SQL92 = "SQL92"
+)
 
 // ErrParse is returned for an expression that is none.
 var ErrParse = errors.New("the tag expression holds no tag")
@@ -24,25 +28,36 @@ func (e UnsupportedError) Error() string {
 	return "The broker does not support consumer to filter message by " + string(e)
 }
 
-// Tags is a compiled tag expression. It is immutable and may be shared.
-type Tags struct {
+// Filter is a compiled expression. It is immutable and may be shared.
+type Filter struct {
 	codes []int32 // Java hash codes of the tags, ascending, each once
 	match func(tag int64) bool
+	wants func(record []byte) bool
 }
 
-// all is the expression "*". Its match stays nil, as readers skip the question then.
-var all = &Tags{}
+// all is the expression "*". Its functions stay nil, as readers skip the question then.
+var all = &Filter{}
 
 // All wants every message.
-func All() *Tags { return all }
+func All() *Filter { return all }
 
 // IsTag tells whether an expression type means tags: absent, empty or "TAG".
 func IsTag[T ~string | ~[]byte](kind T) bool { return len(kind) == 0 || string(kind) == TAG }
 
 // Compile reads an expression of the given type. An empty expression and "*" want all messages, "a || b" wants those
-// whose tag is a or b; blanks around a tag do not count. It returns ErrParse, or an UnsupportedError for a type
-// other than tags. Source: Java FilterAPI.build; vectors in testdata.
-func Compile[T ~string | ~[]byte](kind, expr T) (*Tags, error) {
+// whose tag is a or b; blanks around a tag do not count. It returns ErrParse, sql92.ErrSyntax for an SQL92 expression that
+// is none, or an UnsupportedError for another type. Source: Java FilterAPI.build; vectors in testdata.
+func Compile[T ~string | ~[]byte](kind, expr T) (*Filter, error) {
+	if string(kind) == SQL92 {
+		s, err := sql92.Compile(string(expr))
+		if err != nil {
+			return nil, err
+		}
+		return &Filter{wants: func(record []byte) bool {
+			r, err := message.Decode(record)
+			return err == nil && s.Match(sql92.Properties{Raw: r.Properties})
+		}}, nil
+	}
 	if !IsTag(kind) {
 		return nil, UnsupportedError(kind)
 	}
@@ -62,9 +77,9 @@ func Compile[T ~string | ~[]byte](kind, expr T) (*Tags, error) {
 	return of(codes), nil
 }
 
-// FromCodes makes the Tags of a subscription that a client has registered: it sends the hash codes along. Without
+// FromCodes makes the Filter of a subscription that a client has registered: it sends the hash codes along. Without
 // codes the expression counts; one that holds no tag wants nothing. It is meant for tag expressions only, see IsTag.
-func FromCodes(expr string, codes []int32) *Tags {
+func FromCodes(expr string, codes []int32) *Filter {
 	if len(codes) == 0 || expr == "*" {
 		t, err := Compile(TAG, expr)
 		if err != nil {
@@ -75,23 +90,27 @@ func FromCodes(expr string, codes []int32) *Tags {
 	return of(slices.Clone(codes))
 }
 
-func of(codes []int32) *Tags {
+func of(codes []int32) *Filter {
 	slices.Sort(codes)
-	t := &Tags{codes: slices.Compact(codes)}
+	t := &Filter{codes: slices.Compact(codes)}
 	t.match = t.has
 	return t
 }
 
-// Match tells whether a message with this tag code is wanted. Like Java it compares the low 32 bits.
-func (t *Tags) Match(tag int64) bool { return t.match == nil || t.has(tag) }
+// Match tells whether a message with this tag code is wanted, as far as its tag can tell. Like Java it compares the low
+// 32 bits.
+func (t *Filter) Match(tag int64) bool { return t.match == nil || t.has(tag) }
 
-// Func returns Match as a function value that costs nothing to pass on, or nil if every message is wanted.
-func (t *Tags) Func() func(tag int64) bool { return t.match }
+// Func returns Match as a function value that costs nothing to pass on, or nil if the tag of a message does not matter.
+func (t *Filter) Func() func(tag int64) bool { return t.match }
+
+// Wants returns what decides by the whole record of a message, or nil if its tag is all that matters.
+func (t *Filter) Wants() func(record []byte) bool { return t.wants }
 
 // Codes returns the hash codes of the wanted tags, ascending; the slice must not be changed.
-func (t *Tags) Codes() []int32 { return t.codes }
+func (t *Filter) Codes() []int32 { return t.codes }
 
-func (t *Tags) has(tag int64) bool {
+func (t *Filter) has(tag int64) bool {
 	code := int32(tag)
 	if len(t.codes) > 16 {
 		_, ok := slices.BinarySearch(t.codes, code)

@@ -4,9 +4,13 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"os"
 	"slices"
 	"testing"
+
+	"rocketd/filter/sql92"
+	"rocketd/message"
 )
 
 // The vectors were written by Java's FilterAPI.
@@ -50,7 +54,7 @@ func TestCompile_JavaVectors(t *testing.T) {
 	}
 }
 
-func TestTags_Match(t *testing.T) {
+func TestFilter_Match(t *testing.T) {
 	check := func(expr string, codes []int32, tag int64, want bool) {
 		t.Helper()
 		f := FromCodes(expr, codes)
@@ -83,15 +87,15 @@ func TestTags_Match(t *testing.T) {
 
 func TestCompile_Unsupported(t *testing.T) {
 	var e UnsupportedError
-	if _, err := Compile("SQL92", "a > 1"); !errors.As(err, &e) || e != "SQL92" {
+	if _, err := Compile("XPATH", "a > 1"); !errors.As(err, &e) || e != "XPATH" {
 		t.Errorf("got %v", err)
 	}
-	if got, want := e.Error(), "The broker does not support consumer to filter message by SQL92"; got != want {
+	if got, want := e.Error(), "The broker does not support consumer to filter message by XPATH"; got != want {
 		t.Errorf("text %q", got)
 	}
 }
 
-func TestTags_Match_NoAllocation(t *testing.T) {
+func TestFilter_Match_NoAllocation(t *testing.T) {
 	f, _ := Compile("", "a || b || c")
 	var seen bool
 	if n := testing.AllocsPerRun(100, func() {
@@ -119,10 +123,32 @@ func FuzzCompile(f *testing.F) {
 	})
 }
 
-func BenchmarkTags_Match(b *testing.B) {
+func BenchmarkFilter_Match(b *testing.B) {
 	f, _ := Compile("", "TagA || TagB || TagC")
 	b.ReportAllocs()
 	for b.Loop() {
 		f.Match(2598920)
+	}
+}
+
+// An SQL92 expression decides by the properties in the record, without allocation.
+func TestFilter_SQL92(t *testing.T) {
+	f, err := Compile("SQL92", "n BETWEEN 3 AND 5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := func(props string) []byte {
+		host := netip.MustParseAddrPort("127.0.0.1:1")
+		return message.AppendRecord(nil, &message.Draft{Topic: []byte("T"), Body: []byte("b"), Properties: []byte(props), BornHost: host, StoreHost: host})
+	}
+	four, six := record("n\x014\x02"), record("n\x016\x02")
+	if f.Func() != nil || !f.Wants()(four) || f.Wants()(six) || f.Wants()(record("")) || f.Wants()(nil) {
+		t.Error("the wrong messages are wanted")
+	}
+	if n := testing.AllocsPerRun(100, func() { f.Wants()(four) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	if _, err := Compile("SQL92", "n >"); !errors.Is(err, sql92.ErrSyntax) {
+		t.Errorf("a broken expression: %v", err)
 	}
 }
