@@ -37,6 +37,7 @@ var scenarios = []scenario{
 	}},
 	{"autocreate", []string{"autocreate"}, autocreate},
 	{"tags", nil, tags},
+	{"sql92", []string{"sql"}, sqlFilter},
 	{"broadcasting", nil, broadcasting},
 	{"orderly", []string{"orderly", "shard"}, orderly},
 	{"pull", []string{"pull"}, func(t *testing.T, c *cluster, p *peer, topic string) { pull(t, c, p, topic, "pull") }},
@@ -200,6 +201,26 @@ func tags(t *testing.T, c *cluster, p *peer, topic string) {
 	}
 	if len(byKey) != 40 {
 		t.Errorf("%d messages, want 40", len(byKey))
+	}
+	p.do(t, "op", "unsubscribe", "name", topic)
+}
+
+// sqlFilter chooses messages by two of their properties; the second half comes while the consumer waits.
+func sqlFilter(t *testing.T, c *cluster, p *peer, topic string) {
+	produce(t, p, topic, "sync", 0, 10, "tags", "A")
+	produce(t, p, topic, "sync", 10, 10, "tags", "B")
+	subscribe(t, p, topic, topic, "sql", "TAGS = 'B' OR (TAGS IS NOT NULL AND TAGS CONTAINS 'C' AND KEYS <> 'k-31')")
+	consumed(t, p, topic, topic, 10)
+	produce(t, p, topic, "sync", 20, 10, "tags", "A")
+	produce(t, p, topic, "sync", 30, 10, "tags", "xCx")
+	byKey := consumed(t, p, topic, topic, 19)
+	for key, m := range byKey {
+		if m.tags != "B" && m.tags != "xCx" || key == "k-31" {
+			t.Errorf("message %q with tag %q came", key, m.tags)
+		}
+	}
+	if len(byKey) != 19 {
+		t.Errorf("%d messages, want 19", len(byKey))
 	}
 	p.do(t, "op", "unsubscribe", "name", topic)
 }

@@ -39,7 +39,7 @@ var peerKinds = []*peerKind{
 	goPeer,
 	{
 		name:  "node",
-		lacks: []string{"oneway", "batch", "orderly", "pull", "litepull", "vip", "shard", "autocreate"},
+		lacks: []string{"sql", "oneway", "batch", "orderly", "pull", "litepull", "vip", "shard", "autocreate"},
 		setup: sync.OnceValue(func() error {
 			_, err := tool("peers/node", nil, "npm", "ci", "--no-audit", "--no-fund", "--prefer-offline")
 			return err

@@ -95,7 +95,8 @@ func newBroker(t *testing.T, k kind, name, namesrv string, extra ...string) *ser
 	conf := writeConf(t, s.dir, fmt.Sprintf("broker-%d.conf", port), append([]string{
 		"brokerClusterName=DefaultCluster", "brokerName=" + name, "brokerId=0", "brokerIP1=127.0.0.1",
 		"listenPort=" + strconv.Itoa(port), "namesrvAddr=" + namesrv, "storePathRootDir=" + s.dir + "/store",
-		"storePathCommitLog=" + s.dir + "/store/commitlog", "mappedFileSizeCommitLog=134217728", "flushDiskType=ASYNC_FLUSH"}, extra...))
+		"storePathCommitLog=" + s.dir + "/store/commitlog", "mappedFileSizeCommitLog=134217728", "flushDiskType=ASYNC_FLUSH",
+		"enablePropertyFilter=true"}, extra...))
 	s.args = []string{program(t), "broker", "-c", conf}
 	s.env = []string{"HOME=" + s.dir, "ROCKETMQ_HOME="}
 	return s

@@ -297,6 +297,9 @@ func (p *peer) emit(v url.Values) {
 }
 
 func selector(cmd url.Values) consumer.MessageSelector {
+	if sql := cmd.Get("sql"); sql != "" {
+		return consumer.MessageSelector{Type: consumer.SQL92, Expression: sql}
+	}
 	if cmd.Get("expr") == "" {
 		return consumer.MessageSelector{}
 	}

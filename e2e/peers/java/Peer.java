@@ -17,6 +17,7 @@ import java.util.concurrent.TimeUnit;
 import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.MessageSelector;
 import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.consumer.PullStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
@@ -174,7 +175,11 @@ public class Peer {
                 }
             }
         }
-        c.subscribe(cmd.get("topic"), cmd.getOrDefault("expr", "*"));
+        if (cmd.containsKey("sql")) {
+            c.subscribe(cmd.get("topic"), MessageSelector.bySql(cmd.get("sql")));
+        } else {
+            c.subscribe(cmd.get("topic"), cmd.getOrDefault("expr", "*"));
+        }
         if ("orderly".equals(cmd.get("mode"))) {
             c.registerMessageListener((MessageListenerOrderly) (msgs, ctx) -> {
                 msgs.forEach(m -> message(name, m));
