@@ -7,22 +7,26 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"rocketd/clientmgr"
 	"rocketd/dispatch"
+	"rocketd/ha"
 	"rocketd/index"
 	"rocketd/internal/vfs"
 	"rocketd/longpoll"
 	"rocketd/manage"
 	"rocketd/member"
 	"rocketd/meta"
+	"rocketd/metasync"
 	"rocketd/offset"
 	"rocketd/protocol"
 	"rocketd/pull"
 	"rocketd/put"
 	"rocketd/query"
 	"rocketd/remoting"
+	"rocketd/rpc"
 	"rocketd/send"
 	"rocketd/stats"
 	"rocketd/store"
@@ -56,6 +60,24 @@ type Broker struct {
 	outgoing  *remoting.Client
 	registrar *registrar
 	closed    sync.Once
+
+	syncFlush bool
+	began     int64         // where the log ended when this broker was opened
+	whole     chan struct{} // closed when the log is as long as it can be: others may have it
+	wholeOnce func()        // closes it
+	taking    atomic.Bool   // messages are taken: not on a slave, not before a master is ready, not when it leaves
+	brokers   *rpc.Broker
+	carried   *meta.Carried
+	tables    *metasync.Service
+	ha        *ha.Master
+	copies    *copies   // nil on a slave
+	copier    *ha.Slave // nil on a master
+	place     atomic.Pointer[pull.Place]
+
+	masterFlush atomic.Int64 // what RESET_MASTER_FLUSH_OFFSET said
+
+	placeMu      sync.Mutex // guards, on a slave:
+	said, master place      // what NameServers say, and what is followed
 }
 
 // New opens the store, which recovers what a crash left, loads the tables and binds the ports. It fails early and
@@ -64,11 +86,12 @@ func New(cfg Config) (_ *Broker, err error) {
 	if cfg.FS == nil {
 		cfg.FS = vfs.OS
 	}
-	b := &Broker{cfg: cfg, log: cfg.Log, live: newLive(cfg.Settings)}
-	if b.id, err = newIdentity(cfg.Settings); err != nil {
+	b := &Broker{cfg: cfg, log: cfg.Log, live: newLive(cfg.Settings), whole: make(chan struct{}), syncFlush: cfg.Settings.String("flushDiskType") == "SYNC_FLUSH"}
+	b.wholeOnce = sync.OnceFunc(func() { close(b.whole) })
+	if err := checkRole(cfg.Settings, b.log); err != nil {
 		return nil, err
 	}
-	if err := checkRole(cfg.Settings, b.log); err != nil {
+	if b.id, err = newIdentity(cfg.Settings); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -77,6 +100,10 @@ func New(cfg Config) (_ *Broker, err error) {
 		}
 	}()
 	if err := b.openState(); err != nil {
+		return nil, err
+	}
+	b.outgoing = remoting.NewClient(remoting.ClientConfig{MaxFrame: metasync.MaxAnswer, Log: b.component("outgoing")})
+	if err := b.openReplica(); err != nil {
 		return nil, err
 	}
 	b.buildServices()
@@ -124,12 +151,17 @@ func (b *Broker) openState() (err error) {
 		MultiDispatch: s.Bool("enableLmq") && s.Bool("enableMultiDispatch"),
 		PropCRC:       s.Bool("enabledAppendPropCRC"),
 		VerifyPropCRC: s.Bool("forceVerifyPropCRC"),
-		SyncFlush:     s.String("flushDiskType") == "SYNC_FLUSH",
+		SyncFlush:     b.syncFlush,
 		FlushInterval: s.Duration("flushIntervalCommitLog"),
 		Tag:           inspect.Tag, // stores that Java wrote hold delayed messages
 		Appended:      b.appended,
 		IndexMs:       b.indexMs,
-		Flushed:       func(int64) { b.put.Flushed() },
+		Flushed:       b.flushed,
+		Confirm:       func() int64 { return b.put.Confirmed() },
+		Learn:         b.learn,
+		Arrived:       b.arrived,
+		Cut:           b.cut,
+		HotPercent:    s.Int("accessMessageInMemoryMaxRatio"),
 		Retention:     retention,
 		Dropped:       b.dropped,
 		FS:            b.cfg.FS,
@@ -138,6 +170,11 @@ func (b *Broker) openState() (err error) {
 	if err != nil {
 		return err
 	}
+	if err := checkOrigin(b.cfg.FS, d.root, b.id, b.log); err != nil {
+		return err
+	}
+	b.began = b.store.MaxPhysical()
+	b.placed()
 	b.followRetention()
 	if err := b.openIndex(d.root); err != nil {
 		return err
@@ -148,6 +185,9 @@ func (b *Broker) openState() (err error) {
 	}
 	b.offsets, err = offset.Open(offset.Config{FS: b.cfg.FS, Dir: d.config, Interval: s.Duration("flushConsumerOffsetInterval"), VersionStep: s.Int64("consumerOffsetUpdateVersionStep"), Log: b.component("offsets")})
 	if err != nil {
+		return err
+	}
+	if b.carried, err = meta.OpenCarried(meta.Config{FS: b.cfg.FS, Dir: d.config, Log: b.component("tables")}); err != nil {
 		return err
 	}
 	return b.ensureSystem()

@@ -42,6 +42,7 @@ func open(t testing.TB, dir string, set ...string) *house {
 		k, v, _ := bytes.Cut([]byte(kv), []byte("="))
 		s.Set(string(k), string(v))
 	}
+	port = s.Int("listenPort")
 	ready := make(chan Ready, 1)
 	b, err := New(Config{Settings: s, Log: slog.New(slog.DiscardHandler), Ready: func(r Ready) { ready <- r }})
 	if err != nil {
@@ -71,7 +72,7 @@ func open(t testing.TB, dir string, set ...string) *house {
 	return h
 }
 
-// freePort finds a port whose neighbour at -2 is free too.
+// freePort finds a port whose neighbours at -2 and +1 are free too.
 func freePort(t testing.TB) int {
 	for range 50 {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -80,13 +81,20 @@ func freePort(t testing.TB) int {
 		}
 		port := l.Addr().(*net.TCPAddr).Port
 		l.Close()
-		if other, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port-2)); err == nil {
-			other.Close()
+		if free(port-2) && free(port) && free(port+1) {
 			return port
 		}
 	}
 	t.Fatal("no free ports")
 	return 0
+}
+
+func free(port int) bool {
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err == nil {
+		l.Close()
+	}
+	return err == nil
 }
 
 // call sends a request with ext fields "key=value" and returns the response.

@@ -38,6 +38,7 @@ type identity struct {
 	id            int64
 	addr, haAddr  netip.AddrPort
 	listen, fast  string
+	listenHA      string
 	region        string
 }
 
@@ -58,6 +59,9 @@ func newIdentity(s *settings.Settings) (identity, error) {
 	if haPort <= 0 {
 		haPort = port + 1
 	}
+	if haPort > 65535 {
+		return identity{}, fmt.Errorf("haListenPort is %d: it must be 65535 at most (it is listenPort+1 unless set)", haPort)
+	}
 	bind := s.String("bindAddress")
 	return identity{
 		cluster: s.String("brokerClusterName"),
@@ -67,7 +71,9 @@ func newIdentity(s *settings.Settings) (identity, error) {
 		haAddr:  netip.AddrPortFrom(ha, uint16(haPort)),
 		listen:  net.JoinHostPort(bind, strconv.Itoa(port)),
 		fast:    net.JoinHostPort(bind, strconv.Itoa(port-2)),
-		region:  s.String("regionId"),
+
+		listenHA: net.JoinHostPort(bind, strconv.Itoa(haPort)),
+		region:   s.String("regionId"),
 	}, nil
 }
 
@@ -131,18 +137,6 @@ func newDirs(s *settings.Settings) dirs {
 		d.commitLog = filepath.Join(root, "commitlog")
 	}
 	return d
-}
-
-// checkRole refuses to run as what this broker cannot be.
-func checkRole(s *settings.Settings, log *slog.Logger) error {
-	role, id := s.String("brokerRole"), s.Int64("brokerId")
-	if role == "SLAVE" || id != 0 {
-		return fmt.Errorf("brokerRole=%s brokerId=%d: this broker cannot be a slave yet; run it as a master (brokerRole=ASYNC_MASTER, brokerId=0)", role, id)
-	}
-	if role == "SYNC_MASTER" {
-		log.Warn("brokerRole=SYNC_MASTER: no slave can follow this broker yet, messages are answered as with ASYNC_MASTER")
-	}
-	return nil
 }
 
 // askedLater are the keys that are asked when a request needs them, long after the start.

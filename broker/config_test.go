@@ -51,7 +51,7 @@ func TestNewIdentity(t *testing.T) {
 
 // A configuration that asks for what this broker cannot be is refused, with the key in the message.
 func TestNew_RefusesWhatItCannotBe(t *testing.T) {
-	for _, kv := range []string{"brokerRole=SLAVE", "brokerId=1", "timerRocksDBEnable=true"} {
+	for _, kv := range []string{"brokerRole=SLAVE", "enableControllerMode=true", "enableDLegerCommitLog=true", "haListenPort=65536", "timerRocksDBEnable=true"} {
 		dir := t.TempDir()
 		s := settings.NewBroker(settings.Machine{Home: dir, IP: "127.0.0.1", HostName: "b", Processors: 2}, slog.New(slog.DiscardHandler))
 		s.Set("storePathRootDir", dir)

@@ -37,8 +37,9 @@ func (b *Broker) runIndex(ctx context.Context) error {
 	return nil
 }
 
-// appended is the store's bell: what is in the log now is to be found by its keys.
+// appended is the store's bell: what is in the log now is to be found by its keys, and goes to slaves.
 func (b *Broker) appended(physical int64, records []byte) {
+	b.ha.Grew()
 	if b.index != nil {
 		b.index.Put(physical, records)
 	}

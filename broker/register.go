@@ -103,7 +103,7 @@ func (r *registrar) follow(ctx context.Context, wg *sync.WaitGroup, addrs []stri
 		t.stop = stop
 		r.tellers[addr] = t
 		wg.Go(func() { t.run(life) })
-		if r.acting {
+		if r.acting || r.id.id != 0 {
 			wg.Go(func() { t.beat(life) })
 		}
 	}
@@ -169,8 +169,11 @@ func (r *registrar) members(now time.Time) (members map[int64]string, ok bool) {
 // errNoServer says that there is no NameServer to ask.
 var errNoServer = errors.New("no name server is configured")
 
-// ask asks all NameServers at once who is in this broker's set, before it registers. It fails if none answers; otherwise
-// one that is dead or slow delays it by lookTimeout.
+// askRest is how long the other NameServers are waited for when one has answered.
+const askRest = 500 * time.Millisecond
+
+// ask asks all NameServers at once who is in this broker's set, before it registers, and puts together what those say
+// that answer soon. It fails if none answers.
 func (r *registrar) ask(ctx context.Context) (map[int64]string, error) {
 	r.await(ctx)
 	addrs, _ := r.servers.all()
@@ -178,28 +181,40 @@ func (r *registrar) ask(ctx context.Context) (map[int64]string, error) {
 		return nil, errNoServer
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-	defer cancel()
-	members := make(map[int64]string)
-	answered := false
-	var mu sync.Mutex
-	var failures []error
+	type answer struct {
+		members map[int64]string
+		err     error
+	}
+	answers := make(chan answer, len(addrs))
 	var wg sync.WaitGroup
 	for _, addr := range addrs {
 		wg.Go(func() {
 			m, err := r.namesrv.Members(ctx, addr, r.id.cluster, r.id.name)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				failures = append(failures, err)
-				return
-			}
-			answered = true
-			maps.Copy(members, m)
+			answers <- answer{m, err}
 		})
 	}
-	wg.Wait()
-	if !answered {
-		return nil, errors.Join(failures...)
+	defer wg.Wait()
+	defer cancel()
+	members := make(map[int64]string)
+	var failures []error
+	var enough <-chan time.Time
+	for n := range addrs {
+		select {
+		case a := <-answers:
+			if a.err != nil {
+				failures = append(failures, a.err)
+				break
+			}
+			maps.Copy(members, a.members)
+			if enough == nil {
+				enough = time.After(askRest)
+			}
+		case <-enough:
+			return members, nil
+		}
+		if n == len(addrs)-1 && enough == nil {
+			return nil, errors.Join(failures...)
+		}
 	}
 	return members, nil
 }
@@ -244,28 +259,34 @@ func (r *registrar) order(ordered map[string]string) {
 
 // wipe takes the write permission of the set's topics away at every NameServer, so that producers go elsewhere.
 func (r *registrar) wipe(ctx context.Context) {
-	r.each(ctx, "cannot take the write permission away at name server", func(ctx context.Context, addr string) error {
+	r.each(ctx, "take the write permission away", func(ctx context.Context, addr string) error {
 		return r.namesrv.SetWritable(ctx, addr, r.id.name, false)
 	})
 }
 
 // leave unregisters from every NameServer, for a planned stop.
 func (r *registrar) leave(ctx context.Context) {
-	r.each(ctx, "cannot unregister from name server", func(ctx context.Context, addr string) error {
+	r.each(ctx, "unregister", func(ctx context.Context, addr string) error {
 		return r.namesrv.Unregister(ctx, addr, &protocol.UnRegisterBrokerRequest{
 			BrokerName: r.id.name, BrokerAddr: r.id.addr.String(), ClusterName: r.id.cluster, BrokerID: r.id.id,
 		})
 	})
 }
 
-// each does something at every NameServer at once.
-func (r *registrar) each(ctx context.Context, failure string, do func(ctx context.Context, addr string) error) {
-	addrs, _ := r.servers.all()
+// each does something at once at every NameServer that knows us. One that does not answers to nobody, or will learn by the
+// end of the connection.
+func (r *registrar) each(ctx context.Context, what string, do func(ctx context.Context, addr string) error) {
 	var wg sync.WaitGroup
-	for _, addr := range addrs {
+	for _, t := range r.all() {
+		t.mu.Lock()
+		known := t.known
+		t.mu.Unlock()
+		if !known {
+			continue
+		}
 		wg.Go(func() {
-			if err := do(ctx, addr); err != nil {
-				r.log.Warn(failure, "addr", addr, "err", err)
+			if err := do(ctx, t.addr); err != nil {
+				r.log.Warn("a name server did not take a farewell", "what", what, "addr", t.addr, "err", err)
 			}
 		})
 	}

@@ -19,9 +19,9 @@ func (b *Broker) rows() []dispatch.Row {
 		}}
 	}
 	return []dispatch.Row{
-		turn(protocol.SendMessage, b.send.Send),
-		turn(protocol.SendMessageV2, b.send.Send),
-		turn(protocol.SendBatchMessage, b.send.Send),
+		turn(protocol.SendMessage, b.take),
+		turn(protocol.SendMessageV2, b.take),
+		turn(protocol.SendBatchMessage, b.take),
 
 		turn(protocol.PullMessage, b.pull.Pull),
 		turn(protocol.LitePullMessage, b.pull.Pull),
@@ -82,7 +82,23 @@ func (b *Broker) rows() []dispatch.Row {
 		pool(protocol.QueryCorrectionOffset, b.manage.CorrectionOffsets),
 		pool(protocol.GetAllConsumerOffset, b.manage.AllOffsets),
 
+		pool(protocol.GetAllDelayOffset, b.manage.DelayOffsets),
+		pool(protocol.GetAllMessageRequestMode, b.manage.RequestModes),
+		pool(protocol.GetTimerCheckPoint, b.manage.TimerCheckpoint),
+		pool(protocol.GetTimerMetrics, b.manage.TimerMetrics),
+		pool(protocol.ExchangeBrokerHaInfo, b.exchange),
+		pool(protocol.GetBrokerHaStatus, b.manage.HAStatus),
+		pool(protocol.ResetMasterFlushOffset, b.resetFlushOffset),
+
 		pool(protocol.UpdateBrokerConfig, b.manage.UpdateConfig),
 		pool(protocol.GetBrokerConfig, b.manage.Config),
 	}
+}
+
+// take serves sends, but by a master that is not ready yet, or is leaving: a producer then tries another broker.
+func (b *Broker) take(c *protocol.Call) error {
+	if !b.taking.Load() && !b.isSlave() {
+		return protocol.Errorf(protocol.ServiceNotAvailable, "service not available now: this broker is starting or stopping")
+	}
+	return b.send.Send(c)
 }

@@ -10,11 +10,15 @@ import (
 	"rocketd/longpoll"
 )
 
-// stopGrace is how long a planned stop waits for the NameServers to hear of it.
-const stopGrace = 3 * time.Second
+// How long a planned stop waits for the NameServers to hear of it, and for the slaves to get the end of the log.
+const (
+	stopGrace  = 3 * time.Second
+	drainGrace = 10 * time.Second
+)
 
 // Run serves until the context ends, or something fails that the broker cannot live without. Then it stops in order,
-// top down: leave the NameServers, answer held requests, stop serving, stop the services, flush and close the store.
+// top down: take no messages, give the slaves the end of the log, answer held requests, leave the NameServers, stop
+// serving, stop the services, flush and close the store.
 func (b *Broker) Run(ctx context.Context) error {
 	life := context.WithoutCancel(ctx)
 	below := rungroup.New(life) // what requests stand on: ends last
@@ -26,6 +30,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	below.Go(rungroup.Part{Name: "stats", Run: b.board.Run})
 	below.Go(rungroup.Part{Name: "put", Run: b.put.Run})
 	below.Go(rungroup.Part{Name: "pool", Run: b.table.Run})
+	below.Go(rungroup.Part{Name: "ha", Run: b.runHA})
 	serving := rungroup.New(life)
 	serving.Go(rungroup.Part{Name: "remoting", Run: b.server.Run})
 	serving.Go(rungroup.Part{Name: "long polls", Run: b.expirePolls})
@@ -33,6 +38,11 @@ func (b *Broker) Run(ctx context.Context) error {
 	announcing := rungroup.New(ctx)
 	announcing.Go(rungroup.Part{Name: "name servers", Run: b.registrar.servers.Run})
 	announcing.Go(rungroup.Part{Name: "registration", Run: b.announce})
+	if b.isSlave() {
+		announcing.Go(rungroup.Part{Name: "tables", Run: b.tables.Run})
+		announcing.Go(rungroup.Part{Name: "copier", Run: b.runCopier})
+		b.heard()
+	}
 
 	select {
 	case <-ctx.Done():
@@ -42,10 +52,11 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 	b.log.Info("stopping")
 	err := announcing.Stop()
+	b.drain(life)
+	b.room.Close(nil)
 	last, cancel := context.WithTimeout(life, stopGrace)
 	b.registrar.leave(last)
 	cancel()
-	b.room.Close(nil)
 	err = errors.Join(err, serving.Stop())
 	b.server = nil // its Run has closed it
 	err = errors.Join(err, below.Stop(), b.Close())
@@ -53,13 +64,52 @@ func (b *Broker) Run(ctx context.Context) error {
 	return err
 }
 
-// announce keeps registering, and says that the broker is ready when every NameServer was tried once.
+// announce makes this broker one that can be shown, then keeps registering it, and says that it is ready when every
+// NameServer was tried once.
 func (b *Broker) announce(ctx context.Context) error {
+	switch skip := b.cfg.Settings.Bool("skipPreOnline"); {
+	case skip:
+	case !b.isSlave():
+		b.comeBack(ctx)
+	case b.registrar.acting:
+		b.join(ctx)
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	b.wholeOnce()
+	b.taking.Store(!b.isSlave())
 	return b.registrar.Run(ctx, func(registered int) {
 		if b.cfg.Ready != nil && ctx.Err() == nil {
 			b.cfg.Ready(Ready{Name: b.id.name, Addr: b.id.addr.String(), Namesrv: b.cfg.Settings.String("namesrvAddr"), Registered: registered})
 		}
 	})
+}
+
+// drain makes a master one that nobody needs any more: producers are sent elsewhere, and the slaves have all of its log.
+func (b *Broker) drain(ctx context.Context) {
+	if !b.taking.Swap(false) {
+		return
+	}
+	last, cancel := context.WithTimeout(ctx, stopGrace)
+	b.registrar.wipe(last)
+	cancel()
+	last, cancel = context.WithTimeout(ctx, drainGrace)
+	defer cancel()
+	end := b.store.MaxPhysical()
+	if err := b.ha.Drain(last, end); err != nil {
+		b.log.Warn("not every slave has the end of the log", "end", end, "slaves", len(b.ha.Slaves()), "after", drainGrace)
+	}
+}
+
+// runHA ships the log, as soon as it is whole.
+func (b *Broker) runHA(ctx context.Context) error {
+	select {
+	case <-b.whole:
+	case <-ctx.Done():
+		return b.ha.Close()
+	}
+	return b.ha.Run(ctx)
 }
 
 // expirePolls answers held requests whose time is up.
@@ -93,6 +143,9 @@ func (b *Broker) Close() (err error) {
 		}
 		if b.outgoing != nil {
 			b.outgoing.Close()
+		}
+		if b.ha != nil {
+			err = errors.Join(err, b.ha.Close())
 		}
 		if b.offsets != nil {
 			e := b.offsets.Close()

@@ -19,7 +19,6 @@ import (
 	"rocketd/pull"
 	"rocketd/put"
 	"rocketd/query"
-	"rocketd/remoting"
 	"rocketd/rpc"
 	"rocketd/send"
 	"rocketd/stats"
@@ -61,7 +60,6 @@ func (b *Broker) ensureSystem() error {
 func (b *Broker) buildServices() {
 	s := b.cfg.Settings
 	b.board = stats.NewBoard(time.Now())
-	b.outgoing = remoting.NewClient(remoting.ClientConfig{Log: b.component("outgoing")})
 	b.registrar.topics, b.registrar.namesrv = b.topics, rpc.NewNamesrv(b.outgoing)
 	s.OnChange("brokerPermission", func() { // it cuts the permission of every topic
 		configs, _ := b.topics.All()
@@ -73,12 +71,16 @@ func (b *Broker) buildServices() {
 	})
 	b.put = put.New(put.Config{
 		Log:          b.store,
-		SyncFlush:    s.String("flushDiskType") == "SYNC_FLUSH",
+		SyncFlush:    b.syncFlush,
 		FlushTimeout: s.Duration("syncFlushTimeout"),
+		Replicas:     b.replicas(),
+		SlaveTimeout: s.Duration("slaveTimeout"),
 		MaxGroup:     b.store.FileSize() - message.BlankSize - int64(store.LateRoom(maxFurther)),
 		Grew:         func(t *protocol.Turn, q *consumequeue.Queue) { b.room.Wake(t, q) },
+		Revealed:     b.wakeAll,
 		Stored:       b.stored,
 	})
+	b.followCopies()
 	ids := message.NewUniqKeys(b.id.addr.Addr(), int32(crc32.ChecksumIEEE([]byte(b.id.addr.String()))))
 	b.send = send.New(send.Config{
 		Topics: topics{b}, Groups: b.groups, Queues: b.store,
@@ -90,6 +92,8 @@ func (b *Broker) buildServices() {
 		Region:         b.id.region,
 		TraceOn:        s.Bool("traceOn"),
 		Writable:       b.live.writable,
+		Slave:          b.isSlave,
+		ActingMaster:   s.Bool("enableSlaveActingMaster"),
 		PropCRC:        s.Bool("enabledAppendPropCRC"),
 		NewID:          func() []byte { return ids.Append(nil, time.Now()) },
 		Failed:         func() { b.board.PutFailed.Add(1) },
@@ -101,6 +105,8 @@ func (b *Broker) buildServices() {
 		Again:           b.again,
 		Got:             b.got,
 		Missed:          func() { b.board.GetMiss.Add(1) },
+		Place:           func() pull.Place { return *b.place.Load() },
+		PropertyFilter:  s.Bool("enablePropertyFilter"),
 		Readable:        b.live.readable,
 		LitePullEnabled: b.live.litePull.Load,
 		LongPolling:     b.live.longPolling.Load,
@@ -112,7 +118,7 @@ func (b *Broker) buildServices() {
 	b.member = member.New(member.Config{
 		Topics: b.topics, Groups: groups{b}, Clients: b.clients, Offload: b.offload,
 		Resume:     func(c *protocol.Call, run func(c *protocol.Call) error) { b.table.Resume(c, run) },
-		RejectPull: b.live.rejectPull.Load, Notifies: b.live.notifyGroups.Load,
+		RejectPull: b.live.rejectPull.Load, Notifies: b.live.notifyGroups.Load, PropertyFilter: s.Bool("enablePropertyFilter"),
 	})
 	var own []string
 	for _, c := range b.system().Topics() {
@@ -120,14 +126,24 @@ func (b *Broker) buildServices() {
 	}
 	b.manage = manage.New(manage.Config{
 		Cluster: b.id.cluster, Broker: b.id.name, Addr: b.id.addr.String(),
-		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Clients: b.clients, Stats: b.board,
+		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Carried: b.carried, Clients: b.clients, Stats: b.board,
 		Store: b.store, Settings: s, Runtime: manage.Runtime{Started: time.Now(), FS: b.cfg.FS, CommitLogDirs: newDirs(s).commitLogs(), QueueDir: newDirs(s).root, Pool: func() int { return b.table.Waiting() }}, SystemTopics: own,
 		Reset: func(q *consumequeue.Queue) { b.room.Wake(nil, q) },
+		HA:    b.haStatus,
 	})
 	b.table = dispatch.New(dispatch.Config{
 		Log:    b.component("requests"),
 		Closed: b.closedPeer,
 	}, b.rows())
+}
+
+// wakeAll lets every held request look again.
+func (b *Broker) wakeAll() {
+	for _, name := range b.store.Topics() {
+		for _, q := range b.store.Queues(name) {
+			b.room.Wake(nil, q)
+		}
+	}
 }
 
 // closedPeer forgets a connection everywhere.

@@ -228,8 +228,10 @@ func (t *teller) object(objection string) {
 	}
 }
 
-// beat gives a sign of life and asks who is in the set, each second, until the context ends. A NameServer that does not
-// know us gets the whole registration. Source: Java BrokerController.sendHeartbeat, syncBrokerMemberGroup.
+// beat asks each second who is in the set, until the context ends, and with an acting master gives a sign of life. A
+// NameServer that does not know us, or has another master for us than the one it told, gets the whole registration: its
+// answer tells a slave where its master is. Source: Java BrokerController.sendHeartbeat, syncBrokerMemberGroup; a Java
+// slave waits for the next registration to hear of a new master.
 func (t *teller) beat(ctx context.Context) {
 	select {
 	case <-t.tried:
@@ -244,7 +246,9 @@ func (t *teller) beat(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		t.pulse(ctx)
+		if t.acting {
+			t.pulse(ctx)
+		}
 		ask, cancel := context.WithTimeout(ctx, lookTimeout)
 		members, err := t.namesrv.Members(ask, t.addr, t.id.cluster, t.id.name)
 		cancel()
@@ -253,10 +257,10 @@ func (t *teller) beat(ctx context.Context) {
 		}
 		t.mu.Lock()
 		t.members, t.looked = members, time.Now()
-		unknown := members[t.id.id] == ""
-		t.known = t.known && !unknown
+		news := members[t.id.id] == "" || t.id.id != 0 && members[0] != "" && members[0] != t.master.addr
+		t.known = t.known && !news
 		t.mu.Unlock()
-		if unknown {
+		if news {
 			t.mark(nil)
 		}
 		if t.heard != nil {

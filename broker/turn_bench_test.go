@@ -54,6 +54,7 @@ func turns(b *testing.B, form protocol.Form, n int, prepare func(br *Broker), fr
 	if err != nil {
 		b.Fatal(err)
 	}
+	br.taking.Store(true)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() { ended <- br.store.Run(ctx) }()

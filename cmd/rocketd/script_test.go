@@ -134,22 +134,22 @@ func quit(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// freePort returns a port that is free, and so is the one two below it. They are below the range that the system
-// hands out by itself.
+// freePort returns a port that is free, and so are those of its neighbours that a broker takes, two below it and one
+// above. They are below the range that the system hands out by itself.
 func freePort() int {
 	takenMu.Lock()
 	defer takenMu.Unlock()
 	for port := 15000 + os.Getpid()*7%10000; ; port = 15000 + (port+11)%10000 {
-		a, errA := net.Listen("tcp", fmt.Sprintf(":%d", port))
-		b, errB := net.Listen("tcp", fmt.Sprintf(":%d", port-2))
-		if errA == nil {
-			_ = a.Close()
+		free := true
+		for _, p := range []int{port - 2, port, port + 1} {
+			l, err := net.Listen("tcp", fmt.Sprintf(":%d", p))
+			if err == nil {
+				_ = l.Close()
+			}
+			free = free && err == nil && !taken[p]
 		}
-		if errB == nil {
-			_ = b.Close()
-		}
-		if errA == nil && errB == nil && !taken[port] && !taken[port-2] {
-			taken[port], taken[port-2] = true, true
+		if free {
+			taken[port-2], taken[port], taken[port+1] = true, true, true
 			return port
 		}
 	}
