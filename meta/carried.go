@@ -3,6 +3,7 @@ package meta
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -33,12 +34,12 @@ func OpenCarried(cfg Config) (*Carried, error) {
 	}{
 		{&c.DelayOffsets, "delayOffset.json", document(func() *delayOffsets {
 			return &delayOffsets{DataVersion: &protocol.DataVersion{Timestamp: time.Now().UnixMilli()}}
-		}, true)},
-		{&c.RequestModes, "messageRequestMode.json", document(func() *requestModes { return new(requestModes) }, true)},
+		}, func(v *delayOffsets) bool { return v.OffsetTable != nil }, true)},
+		{&c.RequestModes, "messageRequestMode.json", document(func() *requestModes { return new(requestModes) }, func(v *requestModes) bool { return v.Modes != nil }, true)},
 		{&c.TimerCheckpoint, "timercheck", timerCheckpoint},
 		{&c.TimerMetrics, "timermetrics", document(func() *timerMetrics {
 			return &timerMetrics{DataVersion: protocol.DataVersion{Timestamp: time.Now().UnixMilli()}}
-		}, false)},
+		}, func(v *timerMetrics) bool { return v.TimingCount != nil }, false)},
 	} {
 		t, err := openText(cfg, one.file, one.shape)
 		if err != nil {
@@ -122,14 +123,18 @@ func (t *Text) put(wire []byte, newer bool) error {
 	return nil
 }
 
-// document is the shape of a table in JSON, whose file is the same text, pretty or not.
-func document[V any](empty func() *V, pretty bool) shape {
+// document is the shape of a table in JSON, whose file is the same text, pretty or not. whole tells whether the table is in
+// the text at all.
+func document[V any](empty func() *V, whole func(*V) bool, pretty bool) shape {
 	return shape{
 		empty: func() []byte { wire, _ := laxjson.Marshal(empty()); return wire },
 		accept: func(wire, _ []byte) ([]byte, error) {
 			v := new(V)
 			if err := laxjson.Unmarshal(wire, v); err != nil {
 				return nil, err
+			}
+			if !whole(v) {
+				return nil, errors.New("there is no table in it")
 			}
 			return laxjson.Marshal(v)
 		},
