@@ -29,6 +29,8 @@ type Store interface {
 	StoreTime(q *consumequeue.Queue, offset int64) int64
 	Record(physical int64, dst []byte) ([]byte, error)
 	InMemory(q *consumequeue.Queue, offset int64) bool
+	// MaxVisible is the offset behind the last message that can be read.
+	MaxVisible(q *consumequeue.Queue) int64
 }
 
 // Offsets keeps consumer offsets.
@@ -104,7 +106,8 @@ func (s *Service) Commit(c *protocol.Call) error {
 	return nil
 }
 
-// Max serves GET_MAX_OFFSET: the offset that the next message of the queue gets; 0 for an unknown queue.
+// Max serves GET_MAX_OFFSET: the offset behind the last message that can be read, or, with committed=false, the one that the
+// next message of the queue gets; 0 for an unknown queue. Source: Java DefaultMessageStore.getMaxOffsetInQueue.
 func (s *Service) Max(c *protocol.Call) error {
 	var h protocol.GetMaxOffsetRequest
 	if err := h.Decode(c.Fields); err != nil {
@@ -112,7 +115,9 @@ func (s *Service) Max(c *protocol.Call) error {
 	}
 	var offset int64
 	if q := s.cfg.Store.Find(h.Topic, h.QueueID); q != nil {
-		offset = q.Max()
+		if offset = q.Max(); h.Committed {
+			offset = s.cfg.Store.MaxVisible(q)
+		}
 	}
 	answerOffset(c, offset)
 	return nil

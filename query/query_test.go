@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,7 +50,8 @@ type desk struct {
 	t     *testing.T
 	svc   *Service
 	store *store.Store
-	cold  bool // what is stored counts as no longer in memory
+	cold  bool         // what is stored counts as no longer in memory
+	acked atomic.Int64 // what slaves have of the log
 
 	committed, resets map[string]int64
 }
@@ -103,8 +105,10 @@ func (d offsets) Pending(group, topic []byte, queue int32) (int64, bool) {
 // newDesk stores messages at 1000, 2000, 2000 and 3000 ms in queue 0 of T.
 func newDesk(t *testing.T) *desk {
 	d := &desk{t: t, committed: map[string]int64{}, resets: map[string]int64{}}
+	d.acked.Store(math.MaxInt64)
 	var err error
-	d.store, err = store.Open(store.Config{Dir: t.TempDir(), FileSize: 1 << 20, QueueFileSize: 2000, Log: slog.New(slog.DiscardHandler)})
+	d.store, err = store.Open(store.Config{Dir: t.TempDir(), FileSize: 1 << 20, QueueFileSize: 2000, Log: slog.New(slog.DiscardHandler),
+		Confirm: d.acked.Load})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,4 +297,17 @@ func TestService_ByID(t *testing.T) {
 			t.Errorf("%d of %q: %q, %v", c.at, c.topic, r.Body, err)
 		}
 	}
+}
+
+// The largest offset is that of readers: what slaves do not have yet, a failover takes back. committed=false is the offset
+// that the next message gets.
+func TestService_Max_Confirmed(t *testing.T) {
+	d := newDesk(t)
+	d.check(d.svc.Max, "0 offset=4", "topic=T", "queueId=0")
+	d.acked.Store(0)
+	d.add("T", "m4", nil, 4000)
+	d.check(d.svc.Max, "0 offset=4", "topic=T", "queueId=0")
+	d.check(d.svc.Max, "0 offset=5", "topic=T", "queueId=0", "committed=false")
+	d.acked.Store(math.MaxInt64)
+	d.check(d.svc.Max, "0 offset=5", "topic=T", "queueId=0", "committed=true")
 }
