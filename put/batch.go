@@ -1,6 +1,7 @@
 package put
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -109,8 +110,8 @@ func (b *Batch) check(size int, wait bool) error {
 	if !b.asked {
 		b.asked, b.admit = true, nil
 		if r := b.svc.term.Load().replicas; r != nil {
-			if err := r.Admit(); err != nil {
-				b.admit = fmt.Errorf("%w: %w", ErrNotEnoughReplicas, err)
+			if b.admit = r.Admit(); b.admit != nil && !errors.Is(b.admit, ErrNotEnoughReplicas) {
+				b.admit = fmt.Errorf("%w: %w", ErrNotEnoughReplicas, b.admit)
 			}
 		}
 	}
