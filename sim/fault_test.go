@@ -47,7 +47,7 @@ func (w *world) fault() error {
 		ops := []vfs.Op{vfs.OpWrite, vfs.OpSync, vfs.OpAllocate, vfs.OpOpen, vfs.OpZero, vfs.OpRemove, crashfs.OpTruncate}
 		op := ops[w.rng.IntN(len(ops))]
 		w.strike(&w.broken, "the next %s of %s's disk fails", op, n.name)
-		n.fault.set(0, op, 1+w.rng.IntN(3))
+		n.fault.fail(op, 1+w.rng.IntN(3))
 	case k < 96:
 		d := time.Duration(w.rng.Int64N(int64(2*w.plan.clocks))) - w.plan.clocks
 		w.strike(&w.clocks, "the clock of %s goes %v off", n.name, d)
@@ -83,13 +83,20 @@ func (w *world) kill(n *node, power bool) {
 		what = "loses power"
 	}
 	if w.rng.IntN(2) == 0 {
-		what += " in the midst of a write"
-		n.fault.set(1+w.rng.IntN(12), "", 0)
+		if w.rng.IntN(2) == 0 {
+			what += " before a sync"
+			n.slow.Store(true)
+			defer n.slow.Store(false)
+			n.fault.die(vfs.OpSync, 1+w.rng.IntN(2))
+		} else {
+			what += " in the midst of a write"
+			n.fault.die("", 1+w.rng.IntN(12))
+		}
 		select {
 		case <-p.ended:
 		case <-time.After(50 * time.Millisecond):
 		}
-		n.fault.set(0, "", 0)
+		n.fault.heal()
 	}
 	if power {
 		w.strike(&w.cuts, "%s %s", n.name, what)
@@ -163,7 +170,8 @@ func (w *world) wipe(n *node) error {
 }
 
 // takeOver makes a slave the master. All others must be there, so that the one with the longest log of the newest term can
-// be found: it has everything that was acknowledged. The old master is dead, or does not know yet.
+// be found: it has everything that was acknowledged. A careful operator takes none that was never seen to have all that the
+// present master began with: it may lack what consumers have seen there. The old master is dead, or does not know yet.
 func (w *world) takeOver() error {
 	old := w.route.Load()
 	for _, n := range w.nodes {
@@ -220,7 +228,7 @@ func (w *world) takeOver() error {
 			best = n
 		}
 	}
-	if best == nil || w.anyDead(old) {
+	if best == nil || w.anyDead(old) || w.plan.careful && best.term.Load() != w.term.Load() {
 		return w.reattach(old)
 	}
 	w.strike(&w.takeovers, "%s takes over at %d, %s %s", best.name, best.proc.Load().store.MaxPhysical(), old.name, how)

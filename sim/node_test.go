@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -37,6 +38,7 @@ type node struct {
 	term atomic.Int64 // of the last master whose log it was seen to have
 	owes int64        // its disk was replaced: it must have the log up to here before it may be a master
 
+	slow   atomic.Bool  // its disk is slower than the network
 	skew   atomic.Int64 // of its clock, ns
 	paused atomic.Bool
 	fault  failing // of the disk
@@ -49,16 +51,22 @@ type node struct {
 // failing makes an operation on the disk fail, or the process end there. Before the n-th one; 0 is never.
 type failing struct {
 	mu    sync.Mutex // guards:
-	stop  int        // operations until the process ends
+	at    vfs.Op     // operations that count for stop; "" is all
+	stop  int        // until the process ends
 	op    vfs.Op     // that fails
 	count int
 }
 
 // before is asked by the disk.
 func (f *failing) before(d *crashfs.Disk, p *process, op vfs.Op) error {
+	if op == vfs.OpSync && p.n.slow.Load() {
+		for range 300 { // others run meanwhile, as if it took long
+			runtime.Gosched()
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.stop > 0 {
+	if f.stop > 0 && (f.at == "" || f.at == op) {
 		if f.stop--; f.stop == 0 {
 			p.die()
 			d.Stop()
@@ -73,10 +81,23 @@ func (f *failing) before(d *crashfs.Disk, p *process, op vfs.Op) error {
 	return nil
 }
 
-func (f *failing) set(stop int, op vfs.Op, count int) {
+// die has the process end before one of the next operations of a kind, fail has one fail, and heal ends both.
+func (f *failing) die(at vfs.Op, stop int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.stop, f.op, f.count = stop, op, count
+	f.at, f.stop = at, stop
+}
+
+func (f *failing) fail(op vfs.Op, count int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.op, f.count = op, count
+}
+
+func (f *failing) heal() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stop, f.count = 0, 0
 }
 
 // process is a broker's process, in one role.
@@ -163,7 +184,7 @@ func (n *node) start(master *node) error {
 		replicas = p
 	} else {
 		p.slave = ha.NewSlave(ha.SlaveConfig{
-			Log: slaveLog{p.store, n.w.plan.bug}, SyncFlush: n.w.plan.syncFlush && n.w.plan.bug != slaveUnsynced, Heartbeat: heartbeat,
+			Log: p.store, SyncFlush: n.w.plan.syncFlush && n.w.plan.bug != slaveUnsynced, Heartbeat: heartbeat,
 			Housekeeping: housekeeping, Logger: log,
 			Dial: func(ctx context.Context, _, addr string) (net.Conn, error) {
 				c, err := n.w.net.dial(ctx, n.host, netip.MustParseAddrPort(addr))
@@ -213,19 +234,6 @@ func (c *slaveConn) Write(b []byte) (int, error) {
 		c.n.term.Store(c.term)
 	}
 	return c.Conn.Write(b)
-}
-
-// slaveLog is the store of a slave.
-type slaveLog struct {
-	*store.Store
-	bug bug
-}
-
-func (l slaveLog) CutLog(physical int64) error {
-	if l.bug == neverCuts {
-		return nil
-	}
-	return l.Store.CutLog(physical)
 }
 
 // follow gives the slave its master.

@@ -55,6 +55,8 @@ type plan struct {
 	body      int // largest, bytes
 	faults    int
 	bug       bug
+	careful   bool          // the operator is, see world.takeOver
+	fast      bool          // the network is faster than the disks
 	power     bool          // it may fail
 	clocks    time.Duration // they go off by at most so much
 	disk      crashfs.Options
@@ -70,7 +72,6 @@ const (
 	showsAll      bug = "consumers are shown what slaves do not have"
 	believesOwn   bug = "a slave that starts shows all that it has"
 	wrongSlave    bug = "the slave with the shorter log takes over"
-	neverCuts     bug = "a log that is not the master's is not cut"
 	writesAsSlave bug = "a slave takes messages"
 )
 
@@ -112,12 +113,13 @@ const (
 
 var clients = clientHost.Addr()
 
-func newWorld(seed uint64, faults int) *world {
+// newWorld makes the world of a seed; change may change its plan.
+func newWorld(seed uint64, change func(*plan)) *world {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	pick := func(n ...int64) int64 { return n[rng.IntN(len(n))] }
 	w := &world{seed: seed, rng: rng, net: newNetwork(seed), began: time.Now(), over: make(chan struct{})}
 	w.plan = plan{
-		slaves: 1 + rng.IntN(2), acks: 1, syncFlush: rng.IntN(2) == 0, fileSize: pick(1024, 2048, 4096, 16384), body: 200, faults: faults,
+		slaves: 1 + rng.IntN(2), acks: 1, syncFlush: rng.IntN(2) == 0, fileSize: pick(1024, 2048, 4096, 16384), body: 200,
 		disk: crashfs.Options{Map: rng.IntN(2) == 0, Ordered: rng.IntN(2) == 0},
 	}
 	if rng.IntN(6) == 0 {
@@ -129,9 +131,13 @@ func newWorld(seed uint64, faults int) *world {
 	// A power cut takes what was not synced: where a message counts as stored before that, it is no fault that anybody
 	// promised to bear. A recovery tells by times what was synced: it cannot bear both power cuts and clocks that jump.
 	w.plan.power = (w.plan.syncFlush || w.plan.acks == 0) && rng.IntN(4) > 0
+	w.plan.careful = rng.IntN(3) > 0
+	w.plan.fast = rng.IntN(3) == 0
+	change(&w.plan)
 	if w.plan.clocks = time.Second; !w.plan.power {
 		w.plan.clocks = 2 * time.Hour
 	}
+	w.net.fast = w.plan.fast
 	w.h = history.New(func() time.Duration { return time.Since(w.began) })
 	for i := range w.plan.slaves + 1 {
 		opt := w.plan.disk
@@ -447,14 +453,14 @@ func (w *world) end1(n *node) error {
 // start starts a node in its role. It may die or meet a broken disk while it recovers; then it is started again.
 func (w *world) start(n *node) error {
 	if w.rng.IntN(4) == 0 {
-		n.fault.set(1+w.rng.IntN(30), "", 0)
+		n.fault.die("", 1+w.rng.IntN(30))
 	}
 	for i := 0; ; i++ {
 		w.recoveries++
 		w.net.rise(n.host)
 		err := n.start(w.route.Load())
 		if i > 0 || err == nil {
-			n.fault.set(0, "", 0)
+			n.fault.heal()
 			if err == nil {
 				w.note("%s started: %s", n.name, w.state())
 			}
@@ -468,7 +474,7 @@ func (w *world) start(n *node) error {
 		n.disk.Stop()
 		n.disk = n.disk.Kill()
 		n.disk.SetCapacity(0)
-		n.fault.set(0, "", 0)
+		n.fault.heal()
 	}
 }
 
