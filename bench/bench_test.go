@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"io"
@@ -21,8 +22,8 @@ type testBroker struct {
 	wg sync.WaitGroup
 
 	mu     sync.Mutex
-	queues map[int64][][]byte // records
-	waits  map[int64][]func() // held pulls
+	queues map[testQueue][][]byte // records
+	waits  map[testQueue][]func() // held pulls
 	conns  []net.Conn
 
 	// answerSend may change the code and offset of an answer, or hold it back.
@@ -31,9 +32,25 @@ type testBroker struct {
 	deliver func(n int, records [][]byte) [][]byte
 	sends   int
 	pulls   int
+	queries int
+	spoil   int // the query that finds nothing
 
 	registered []string // bodies of registrations
+	created    []string // topics
 	routeCode  int32
+}
+
+type testQueue struct {
+	topic string
+	id    int64
+}
+
+// queueOf reads the names of a queue out of two fields.
+func queueOf(c *protocol.Command, topic, id string) testQueue {
+	name, _ := c.Get(topic)
+	value, _ := c.Get(id)
+	n, _ := digits(value)
+	return testQueue{string(name), n}
 }
 
 func startBroker(t *testing.T) *testBroker {
@@ -42,7 +59,7 @@ func startBroker(t *testing.T) *testBroker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &testBroker{Listener: l, queues: map[int64][][]byte{}, waits: map[int64][]func(){}}
+	b := &testBroker{Listener: l, queues: map[testQueue][][]byte{}, waits: map[testQueue][]func(){}}
 	b.wg.Go(func() {
 		for {
 			nc, err := l.Accept()
@@ -96,6 +113,15 @@ func (b *testBroker) serve(nc net.Conn) {
 			b.send(&c, answer)
 		case protocol.PullMessage:
 			b.pull(&c, answer)
+		case protocol.UpdateAndCreateTopic:
+			name, _ := c.Get("topic")
+			b.created = append(b.created, string(name))
+			answer(c.Form, 0, c.Opaque, func(w *protocol.FrameWriter) { w.Body() })
+		case protocol.GetMaxOffset:
+			n := len(b.queues[queueOf(&c, "topic", "queueId")])
+			answer(c.Form, 0, c.Opaque, func(w *protocol.FrameWriter) { w.Int("offset", int64(n)) })
+		case protocol.QueryMessage:
+			b.query(&c, answer)
 		case protocol.RegisterBroker:
 			b.registered = append(b.registered, string(c.Body))
 			answer(c.Form, 0, c.Opaque, func(w *protocol.FrameWriter) { w.Body() })
@@ -110,12 +136,11 @@ func (b *testBroker) serve(nc net.Conn) {
 }
 
 func (b *testBroker) send(c *protocol.Command, answer func(protocol.Form, int32, int32, func(*protocol.FrameWriter))) {
-	value, _ := c.Get("e")
-	queue, _ := digits(value)
+	queue := queueOf(c, "b", "e")
 	first := int64(len(b.queues[queue]))
 	store := func(_ int32, body, props []byte) error {
 		host := netip.MustParseAddrPort("127.0.0.1:10911")
-		rec := message.AppendRecord(nil, &message.Draft{Topic: []byte("T"), QueueID: int32(queue), Body: body, Properties: props, BornHost: host, StoreHost: host})
+		rec := message.AppendRecord(nil, &message.Draft{Topic: []byte("T"), QueueID: int32(queue.id), Body: body, Properties: props, BornHost: host, StoreHost: host})
 		message.Patch(rec, int64(len(b.queues[queue])), 0, 1)
 		b.queues[queue] = append(b.queues[queue], rec)
 		return nil
@@ -139,13 +164,28 @@ func (b *testBroker) send(c *protocol.Command, answer func(protocol.Form, int32,
 	delete(b.waits, queue)
 }
 
+func (b *testBroker) query(c *protocol.Command, answer func(protocol.Form, int32, int32, func(*protocol.FrameWriter))) {
+	key, _ := c.Get("key")
+	b.queries++
+	answer(c.Form, 0, c.Opaque, func(w *protocol.FrameWriter) {
+		w.Body()
+		for _, records := range b.queues {
+			for _, rec := range records {
+				if b.queries != b.spoil && bytes.Contains(rec, key) {
+					w.Append(rec)
+				}
+			}
+		}
+	})
+}
+
 func (b *testBroker) pull(c *protocol.Command, answer func(protocol.Form, int32, int32, func(*protocol.FrameWriter))) {
 	number := func(key string) int64 {
 		v, _ := c.Get(key)
 		n, _ := digits(v)
 		return n
 	}
-	queue, from, limit, flags := number("queueId"), number("queueOffset"), number("maxMsgNums"), number("sysFlag")
+	queue, from, limit, flags := queueOf(c, "topic", "queueId"), number("queueOffset"), number("maxMsgNums"), number("sysFlag")
 	form, opaque := c.Form, c.Opaque
 	try := func() bool {
 		all := b.queues[queue]
@@ -178,7 +218,7 @@ func (b *testBroker) pull(c *protocol.Command, answer func(protocol.Form, int32,
 
 func testConfig(addr string) Config {
 	return Config{
-		Addr: addr, Topic: "T", Queues: 2, Conns: 3, InFlight: 4, Size: 64, Batch: 1, Form: protocol.Binary,
+		Addr: addr, Topic: "T", Topics: 1, Queues: 2, Conns: 3, InFlight: 4, Size: 64, Batch: 1, Form: protocol.Binary,
 		Count: 500, Timeout: 20 * time.Second, Group: "G", Groups: 1, Max: 32,
 	}
 }
@@ -210,12 +250,64 @@ func TestSendPull_Healthy(t *testing.T) {
 				t.Fatal(err)
 			}
 			b.mu.Lock()
-			stored := int64(len(b.queues[0]) + len(b.queues[1]))
+			stored := int64(len(b.queues[testQueue{"T", 0}]) + len(b.queues[testQueue{"T", 1}]))
 			b.mu.Unlock()
 			if !res.OK() || res.Check.Received != stored || res.Messages != stored {
 				t.Errorf("pull: %+v, want %d messages", res, stored)
 			}
 		})
+	}
+}
+
+// Messages go to all queues of all topics, which are created first, and each queue's offsets are accounted for.
+func TestSend_Topics(t *testing.T) {
+	for _, form := range []protocol.Form{protocol.JSON, protocol.Binary} {
+		b := startBroker(t)
+		cfg := testConfig(b.Addr().String())
+		cfg.Form, cfg.Topics, cfg.Queues, cfg.Create, cfg.Count = form, 3, 125, true, 3*125*4
+		res, err := Send(context.Background(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !res.OK() || res.Check.Acknowledged != cfg.Count || strings.Join(b.created, " ") != "T_0 T_1 T_2" {
+			t.Errorf("%+v, created %q", res, b.created)
+		}
+		b.mu.Lock()
+		for i := range cfg.Topics * cfg.Queues {
+			q := testQueue{cfg.topic(i / cfg.Queues), int64(i % cfg.Queues)}
+			if n := len(b.queues[q]); n < 3 || n > 7 {
+				t.Errorf("%d messages in %v", n, q)
+			}
+		}
+		b.mu.Unlock()
+	}
+}
+
+// Queries ask for keys of messages that are there; one that does not bring its message is missing one.
+func TestQuery(t *testing.T) {
+	for _, form := range []protocol.Form{protocol.JSON, protocol.Binary} {
+		b := startBroker(t)
+		cfg := testConfig(b.Addr().String())
+		cfg.Form, cfg.Max = form, 1
+		if _, err := Query(context.Background(), cfg); err == nil || !strings.Contains(err.Error(), "there are none") {
+			t.Error("without messages:", err)
+		}
+		if _, err := Send(context.Background(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		res, err := Query(context.Background(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !res.OK() || res.Messages != cfg.Count || res.Latency.Samples != uint64(cfg.Count) {
+			t.Errorf("%+v", res)
+		}
+		b.mu.Lock()
+		b.spoil = b.queries + 100
+		b.mu.Unlock()
+		if res, err = Query(context.Background(), cfg); err != nil || res.OK() || res.Check.Missing != 1 {
+			t.Errorf("%+v, %v", res, err)
+		}
 	}
 }
 
@@ -338,7 +430,7 @@ func TestPull_Check(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.mu.Lock()
-	b.queues[0][9][100] ^= 1
+	b.queues[testQueue{"T", 0}][9][100] ^= 1
 	b.deliver = func(_ int, recs [][]byte) [][]byte {
 		if len(recs) > 20 {
 			return append(recs[:15:15], recs[16:]...)
@@ -408,7 +500,7 @@ func TestConfig_Validate(t *testing.T) {
 func TestRoute(t *testing.T) {
 	for _, form := range []protocol.Form{protocol.JSON, protocol.Binary} {
 		b := startBroker(t)
-		cfg := Config{Addr: b.Addr().String(), Topic: "T", Group: "g", Queues: 4, Conns: 3, InFlight: 5, Size: 1, Batch: 1, Groups: 1, Max: 1,
+		cfg := Config{Addr: b.Addr().String(), Topic: "T", Topics: 1, Group: "g", Queues: 4, Conns: 3, InFlight: 5, Size: 1, Batch: 1, Groups: 1, Max: 1,
 			Form: form, Count: 1000, Timeout: time.Second}
 		res, err := Route(context.Background(), cfg)
 		if err != nil {

@@ -19,7 +19,9 @@ import (
 type Config struct {
 	Addr     string        // of the broker, host:port
 	Topic    string        // is created by the first message if the broker creates topics
-	Queues   int           // used of the topic, from queue 0 on
+	Topics   int           // sending: spread over so many, named Topic_0 and so on; 1 is Topic itself
+	Queues   int           // used of each topic, from queue 0 on
+	Create   bool          // sending: create the topics with that many queues first, or change them to it
 	Conns    int           // connections that send, or pull
 	InFlight int           // requests that one connection keeps open (sending)
 	Size     int           // of a message's body, bytes
@@ -46,7 +48,7 @@ func (c *Config) Validate() error {
 		flag         string
 		n, low, high int
 	}{
-		{"queues", c.Queues, 1, 1024}, {"conns", c.Conns, 1, 10000}, {"in-flight", c.InFlight, 1, 100000},
+		{"topics", c.Topics, 1, 100000}, {"queues", c.Queues, 1, 65536}, {"conns", c.Conns, 1, 10000}, {"in-flight", c.InFlight, 1, 100000},
 		{"size", c.Size, 1, 4 << 20}, {"batch", c.Batch, 1, 10000}, {"groups", c.Groups, 1, 1024}, {"max", c.Max, 1, 1024},
 	} {
 		if v.n < v.low || v.n > v.high {
@@ -54,6 +56,8 @@ func (c *Config) Validate() error {
 		}
 	}
 	switch {
+	case c.Topics*c.Queues > 1<<20:
+		return fmt.Errorf("--topics times --queues is %d; it must be at most %d", c.Topics*c.Queues, 1<<20)
 	case c.Addr == "":
 		return errors.New("no broker to talk to")
 	case c.Topic == "" || c.Group == "":
@@ -66,4 +70,12 @@ func (c *Config) Validate() error {
 		return errors.New("--timeout must be positive")
 	}
 	return nil
+}
+
+// topic is the name of one of the topics.
+func (c *Config) topic(i int) string {
+	if c.Topics == 1 {
+		return c.Topic
+	}
+	return fmt.Sprintf("%s_%d", c.Topic, i)
 }

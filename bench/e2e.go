@@ -75,8 +75,8 @@ type inbox struct {
 
 // wanted is how many messages the groups should have received by now.
 func (x *exchange) wanted() (n int64) {
-	for _, q := range x.acked {
-		n += q.seen
+	for i := range x.acked {
+		n += x.acked[i].seen
 	}
 	return n * int64(len(x.groups))
 }

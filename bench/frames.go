@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"rocketd/protocol"
@@ -29,6 +30,7 @@ type sendFrame struct {
 	run               uint64
 	form              protocol.Form
 	opaque, key, body int // places in bytes
+	queue, digits     int // place and length of the queue's number
 	messages          int // more than one: a client batch; body is then the first message's
 	size              int // of a message's body, bytes
 	bodyStep          int // from one message of a batch to the next
@@ -39,8 +41,8 @@ const (
 	keyPrefix = "AC1100010001" // then 4 digits of the run and 16 of producer and sequence
 )
 
-// newSendFrame builds the request for one queue.
-func newSendFrame(cfg *Config, run uint64, queue int) *sendFrame {
+// newSendFrame builds the request for the queues of a topic that have as many digits as the one that is given.
+func newSendFrame(cfg *Config, run uint64, topic string, queue int) *sendFrame {
 	const opaque = firstOpaque
 	props := "UNIQ_KEY\x01" + keyPrefix + fmt.Sprintf("%04X%016X", uint16(run>>20), 0) + "\x02WAIT\x01true\x02"
 	if cfg.Tag != "" {
@@ -67,7 +69,7 @@ func newSendFrame(cfg *Config, run uint64, queue int) *sendFrame {
 
 	w := protocol.NewFrame(nil, form, code, opaque, 0, "")
 	w.Str("a", "rocketd_bench")
-	w.Str("b", cfg.Topic)
+	w.Str("b", topic)
 	w.Str("c", "TBW102")
 	w.Int("d", int64(cfg.Queues))
 	w.Int("e", int64(queue))
@@ -87,6 +89,8 @@ func newSendFrame(cfg *Config, run uint64, queue int) *sendFrame {
 	} else {
 		f.opaque = bytes.Index(f.bytes, []byte(`"opaque":`)) + len(`"opaque":`)
 	}
+	r, _ := readResponse(f.bytes[4:])
+	f.queue, f.digits = 8+r.place("e"), len(strconv.Itoa(queue))
 	f.body = len(f.bytes) - len(body)
 	f.key = bytes.Index(f.bytes, []byte(keyPrefix)) + len(keyPrefix) + 4
 	if batch > 1 {
@@ -95,12 +99,16 @@ func newSendFrame(cfg *Config, run uint64, queue int) *sendFrame {
 	return f
 }
 
-// append appends the request with its own opaque, keys and identities. sequence counts messages.
-func (f *sendFrame) append(out []byte, slot int, producer, sequence uint32, intended int64) []byte {
+// append appends the request with its own opaque, queue, keys and identities. sequence counts messages.
+func (f *sendFrame) append(out []byte, slot, queue int, producer, sequence uint32, intended int64) []byte {
 	at := len(out)
 	out = append(out, f.bytes...)
 	b := out[at:]
 	putOpaque(b[f.opaque:], f.form, int32(firstOpaque+slot))
+	for i := f.digits - 1; i >= 0; i-- {
+		b[f.queue+i] = byte('0' + queue%10)
+		queue /= 10
+	}
 	for i := range f.messages {
 		step := i * f.bodyStep
 		putHex(b[f.key+step:], uint64(producer)<<32|uint64(sequence)+uint64(i))
@@ -190,6 +198,18 @@ func (r *response) number(key string, hint *int) (int64, bool) {
 		return 0, false
 	}
 	return digits(value[4 : 4+n])
+}
+
+// place is where the value of an ext field starts in the header; -1 if there is none.
+func (r *response) place(key string) int {
+	hint := 0
+	if _, ok := r.number(key, &hint); !ok {
+		return -1
+	}
+	if r.form == protocol.JSON {
+		return hint + len(key) + len(`"":"`)
+	}
+	return hint + 2 + len(key) + 4
 }
 
 // seek walks through the ext fields of a binary header to the one with that name; -1 if there is none.

@@ -13,14 +13,18 @@ import (
 func TestSendFrame(t *testing.T) {
 	for _, form := range []protocol.Form{protocol.JSON, protocol.Binary} {
 		for _, batch := range []int{1, 3} {
-			f := newSendFrame(&Config{Form: form, Topic: "Topic", Queues: 4, Size: 50, Batch: batch, Tag: "TagA"}, 0xABCD, 2)
-			frame := f.append(nil, 7, 5, 100, 12345)
+			f := newSendFrame(&Config{Form: form, Queues: 400, Size: 50, Batch: batch, Tag: "TagA"}, 0xABCD, "Topic", 100)
+			frame := f.append(nil, 7, 321, 5, 100, 12345)
 			var c protocol.Command
 			if err := c.Decode(frame[4:]); err != nil {
 				t.Fatal(err)
 			}
 			if c.Form != form || c.Opaque != firstOpaque+7 {
 				t.Errorf("form %d opaque %d", c.Form, c.Opaque)
+			}
+			topic, _ := c.Get("b")
+			if queue, _ := c.Get("e"); string(topic) != "Topic" || string(queue) != "321" {
+				t.Errorf("topic %s queue %s", topic, queue)
 			}
 			check := func(n int, body, props []byte) {
 				key, _ := message.Property(props, "UNIQ_KEY")
@@ -101,15 +105,5 @@ func TestReadResponse(t *testing.T) {
 		if got := explain(frame); got != "code 17: no such topic" {
 			t.Errorf("form %d: %s", form, got)
 		}
-	}
-}
-
-func TestSheet(t *testing.T) {
-	s := newSheet(10)
-	for _, n := range []int64{10, 12, 12, 9, 10 + chunkBits*2} {
-		s.mark(n)
-	}
-	if s.seen != 3 || s.twice != 1 || s.before != 1 || s.missing() != chunkBits*2-2 {
-		t.Errorf("%+v, missing %d", s, s.missing())
 	}
 }

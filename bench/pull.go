@@ -135,11 +135,16 @@ func (l *puller) request(out []byte, i int) []byte {
 	if l.hold {
 		flags |= pullSuspend
 	}
-	w := protocol.NewFrame(out, cfg.Form, protocol.PullMessage, int32(firstOpaque+i), 0, "")
+	return appendPull(out, cfg, i, c.queue, c.next, group, flags)
+}
+
+// appendPull appends a request for the messages of a queue from an offset on.
+func appendPull(out []byte, cfg *Config, slot, queue int, offset int64, group string, flags int64) []byte {
+	w := protocol.NewFrame(out, cfg.Form, protocol.PullMessage, int32(firstOpaque+slot), 0, "")
 	w.Str("consumerGroup", group)
 	w.Str("topic", cfg.Topic)
-	w.Int("queueId", int64(c.queue))
-	w.Int("queueOffset", c.next)
+	w.Int("queueId", int64(queue))
+	w.Int("queueOffset", offset)
 	w.Int("maxMsgNums", int64(cfg.Max))
 	w.Int("sysFlag", flags)
 	w.Int("commitOffset", 0)

@@ -12,7 +12,8 @@ type Result struct {
 	Mode     string           `json:"mode"` // send, pull, e2e or route
 	Addr     string           `json:"addr"`
 	Topic    string           `json:"topic"`
-	Queues   int              `json:"queues"`
+	Topics   int              `json:"topics,omitempty"`
+	Queues   int              `json:"queues"` // of each topic
 	Conns    int              `json:"conns"`
 	InFlight int              `json:"inFlight,omitempty"`
 	Groups   int              `json:"groups,omitempty"`
@@ -84,12 +85,13 @@ func (r *run) result(mode string) *Result {
 		Rate: r.cfg.Rate, Seconds: seconds, Messages: r.messages, Remark: r.remark, Latency: r.latency.micros(),
 	}
 	switch mode {
-	case "route":
+	case "route", "query":
 		res.InFlight = r.cfg.InFlight
 	case "pull":
 		res.Groups = r.cfg.Groups
 	default:
 		res.InFlight, res.Batch, res.Size = r.cfg.InFlight, r.cfg.Batch, r.cfg.Size
+		res.Topics = r.cfg.Topics
 		if mode == "e2e" {
 			res.Groups = r.cfg.Groups
 		}
@@ -119,7 +121,11 @@ func (h *Histogram) micros() Latency {
 // Print writes the result for people.
 func (r *Result) Print(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %s at %s, %d queues, %d connections", r.Mode, r.Topic, r.Addr, r.Queues, r.Conns)
+	fmt.Fprintf(&b, "%s  %s at %s, ", r.Mode, r.Topic, r.Addr)
+	if r.Topics > 1 {
+		fmt.Fprintf(&b, "%d topics of ", r.Topics)
+	}
+	fmt.Fprintf(&b, "%d queues, %d connections", r.Queues, r.Conns)
 	if r.InFlight > 0 {
 		fmt.Fprintf(&b, " x %d in flight", r.InFlight)
 	}
@@ -137,8 +143,11 @@ func (r *Result) Print(w io.Writer) error {
 		fmt.Fprintf(&b, ", open loop at %s/s", thousands(int64(r.Rate)))
 	}
 	what := "messages"
-	if r.Mode == "route" {
+	switch r.Mode {
+	case "route":
 		what = "routes"
+	case "query":
+		what = "queries"
 	}
 	fmt.Fprintf(&b, "\n  rate     %s %s/s   %.1f MB/s   (%s %s in %.2f s)\n",
 		thousands(int64(r.PerSec)), what, r.MBPerSec, thousands(r.Messages), what, r.Seconds)
@@ -161,6 +170,8 @@ func (r *Result) Print(w io.Writer) error {
 		fmt.Fprintf(&b, "%s received", thousands(c.Received))
 	case "route":
 		b.WriteString("every answer was a route")
+	case "query":
+		b.WriteString("every answer had the message that was asked for")
 	default:
 		fmt.Fprintf(&b, "%s acknowledged, %s received, %d out of order", thousands(c.Acknowledged), thousands(c.Received), c.OutOfOrder)
 	}

@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
-	"time"
 
 	"rocketd/protocol"
 )
@@ -34,12 +32,22 @@ func Route(ctx context.Context, cfg Config) (*Result, error) {
 	w.Str("topic", cfg.Topic)
 	w.Body()
 	frame := w.Finish()
+	opaque := bytes.Index(frame, []byte(`"opaque":`)) + len(`"opaque":`)
+	if cfg.Form == protocol.Binary {
+		opaque = 8 + 5
+	}
 	for range cfg.Conns {
-		a := &asker{run: r, frame: frame, issued: make([]int64, cfg.InFlight)}
-		for i := range cfg.InFlight {
-			a.free = append(a.free, i)
-		}
-		if err := r.dial(cfg.Addr, a); err != nil {
+		if err := r.dial(cfg.Addr, newAsker(r, func(out []byte, slot int) []byte {
+			at := len(out)
+			out = append(out, frame...)
+			putOpaque(out[at+opaque:], cfg.Form, int32(firstOpaque+slot))
+			return out
+		}, func(_ int, res *response) error {
+			if !bytes.Contains(res.body, []byte(`"brokerDatas"`)) {
+				return errors.New("the NameServer's answer is no route")
+			}
+			return nil
+		})); err != nil {
 			return nil, err
 		}
 	}
@@ -51,73 +59,10 @@ func Route(ctx context.Context, cfg Config) (*Result, error) {
 	return res, nil
 }
 
-// asker is one connection that asks for routes.
-type asker struct {
-	*run
-	frame  []byte
-	issued []int64 // when the request in a slot left; 0: the slot is free
-	free   []int
-}
-
-func (a *asker) due() int64 {
-	if a.active && len(a.free) > 0 && a.left != 0 {
-		return 0
-	}
-	return never
-}
-
-func (a *asker) fill(out []byte, now int64) []byte {
-	for a.due() == 0 {
-		slot := a.free[len(a.free)-1]
-		a.free = a.free[:len(a.free)-1]
-		a.issued[slot] = max(now, 1)
-		a.open++
-		if a.left > 0 {
-			a.left--
-		}
-		at := len(out)
-		out = append(out, a.frame...)
-		if a.cfg.Form == protocol.Binary {
-			putOpaque(out[at+8+5:], a.cfg.Form, int32(firstOpaque+slot))
-		} else {
-			putOpaque(out[at+bytes.Index(a.frame, []byte(`"opaque":`))+len(`"opaque":`):], a.cfg.Form, int32(firstOpaque+slot))
-		}
-	}
-	return out
-}
-
-func (a *asker) answer(frame []byte, now int64) error {
-	r, err := readResponse(frame)
-	if err != nil {
-		return err
-	}
-	slot := int(r.opaque) - firstOpaque
-	if slot < 0 || slot >= len(a.issued) || a.issued[slot] == 0 {
-		return fmt.Errorf("the NameServer answered request %d, which is not open", r.opaque)
-	}
-	issued := a.issued[slot]
-	a.issued[slot] = 0
-	a.free = append(a.free, slot)
-	a.open--
-	a.progress = now
-	if r.code != protocol.Success {
-		return a.fail(r.code, frame)
-	}
-	if !bytes.Contains(r.body, []byte(`"brokerDatas"`)) {
-		return errors.New("the NameServer's answer is no route")
-	}
-	a.record(issued, now)
-	if a.counting {
-		a.messages++
-		a.bytes += int64(len(r.body))
-	}
-	return nil
-}
-
 // registerMaster registers a master with the topic; it is known as long as the connection is open, and silent for no
 // longer than a NameServer bears.
-func registerMaster(cfg *Config, i int) (net.Conn, error) {
-	c, err := net.DialTimeout("tcp", cfg.Addr, 5*time.Second)
+func registerMaster(cfg *Config, i int) (*setup, error) {
+	c, err := dialSetup(cfg.Addr, cfg.Timeout)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +73,7 @@ func registerMaster(cfg *Config, i int) (net.Conn, error) {
 	return c, nil
 }
 
-func register(c net.Conn, cfg *Config, i int) error {
+func register(c *setup, cfg *Config, i int) error {
 	var topics []string
 	for _, name := range []string{cfg.Topic, "RocketdBenchOther"} { // a new broker with one topic is refused
 		topics = append(topics, fmt.Sprintf(`"%s":{"order":false,"perm":6,"readQueueNums":%d,"topicFilterType":"SINGLE_TAG","topicName":"%s","topicSysFlag":0,"writeQueueNums":%d}`,
@@ -146,6 +91,7 @@ func register(c net.Conn, cfg *Config, i int) error {
 	w.Int("bodyCrc32", 0)
 	w.Body()
 	w.Append([]byte(body))
-	_, err := ask(c, w.Finish(), cfg.Timeout)
-	return err
+	request := w.Finish()
+	return c.ask(1, func(out []byte, _ int) []byte { return append(out, request...) },
+		func(_ int, frame []byte, r *response) error { return succeed(frame, r) })
 }

@@ -2,11 +2,8 @@ package bench
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"time"
 )
 
@@ -39,9 +36,11 @@ func Send(ctx context.Context, cfg Config) (*Result, error) {
 // sending is what the connections that send share.
 type sending struct {
 	*run
-	id     uint64 // of this run
-	frames []*sendFrame
-	acked  []*sheet // queue offsets by queue
+	id     uint64       // of this run
+	queues int          // of all topics; queue q of topic t has the number t * Config.Queues + q
+	digits int          // of the largest queue of a topic
+	frames []*sendFrame // by topic, and then by digits of the queue
+	acked  []sheet      // queue offsets by queue
 
 	senders []*sender
 
@@ -53,25 +52,31 @@ const probe = 1<<32 - 1
 
 // newSending sends one message to each queue, waits for it, and adds the connections to the engine.
 func newSending(r *run) (*sending, error) {
-	s := &sending{run: r, id: uint64(time.Now().UnixNano())}
 	cfg := &r.cfg
-	for q := range cfg.Queues {
-		f := newSendFrame(cfg, s.id, q)
-		offset, err := sendOne(cfg.Addr, f.append(nil, 0, probe, 0, 0), cfg.Timeout)
-		if err != nil {
-			return nil, fmt.Errorf("cannot send to queue %d of topic %s at %s: %w", q, cfg.Topic, cfg.Addr, err)
+	s := &sending{run: r, id: uint64(time.Now().UnixNano()), queues: cfg.Topics * cfg.Queues}
+	for t := range cfg.Topics {
+		for low, digits := 0, 1; low < cfg.Queues; digits++ {
+			s.frames = append(s.frames, newSendFrame(cfg, s.id, cfg.topic(t), low))
+			s.digits = digits
+			low = max(10, 10*low)
 		}
-		s.frames = append(s.frames, f)
-		s.acked = append(s.acked, newSheet(offset+int64(cfg.Batch)))
+	}
+	if err := s.probe(); err != nil {
+		return nil, err
+	}
+	// A connection passes over the queues in steps, so that neighbours in memory are none in time.
+	step := s.queues * 618 / 1000
+	for s.queues > 1 && gcd(step, s.queues) != 1 {
+		step++
 	}
 	for i := range cfg.Conns {
-		c := &sender{sending: s, id: uint32(i), queue: i % cfg.Queues, slots: make([]slot, cfg.InFlight)}
+		c := &sender{sending: s, id: uint32(i), queue: i * max(step, 1) % s.queues, step: max(step, 1), slots: make([]slot, cfg.InFlight)}
 		for n := range cfg.InFlight {
 			c.free = append(c.free, cfg.InFlight-1-n)
 		}
 		if cfg.Rate > 0 {
 			requests := cfg.Rate / float64(cfg.Batch)
-			c.step = float64(cfg.Conns) / requests * 1e9
+			c.pause = float64(cfg.Conns) / requests * 1e9
 			c.first = float64(i) / requests * 1e9
 		}
 		s.senders = append(s.senders, c)
@@ -82,11 +87,59 @@ func newSending(r *run) (*sending, error) {
 	return s, nil
 }
 
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}
+
+// probe creates the topics, if that is wanted, and sends one message to each queue.
+func (s *sending) probe() error {
+	cfg := &s.cfg
+	c, err := dialSetup(cfg.Addr, cfg.Timeout)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
+	if cfg.Create {
+		if err := c.createTopics(cfg); err != nil {
+			return err
+		}
+	}
+	s.acked = make([]sheet, s.queues)
+	hint := 0
+	return c.ask(s.queues, func(out []byte, i int) []byte {
+		return s.frame(i).append(out, i, i%cfg.Queues, probe, 0, 0)
+	}, func(i int, frame []byte, r *response) error {
+		err := succeed(frame, r)
+		if offset, ok := r.number("queueOffset", &hint); err == nil && ok {
+			s.acked[i] = *newSheet(offset + int64(cfg.Batch))
+			return nil
+		}
+		if err == nil {
+			err = errors.New("the answer has no queueOffset")
+		}
+		return fmt.Errorf("cannot send to queue %d of topic %s at %s: %w", i%cfg.Queues, cfg.topic(i/cfg.Queues), cfg.Addr, err)
+	})
+}
+
+// frame returns the request for one of all queues.
+func (s *sending) frame(i int) *sendFrame {
+	topic, queue := i/s.cfg.Queues, i%s.cfg.Queues
+	at := topic * s.digits
+	for ; queue >= 10; queue /= 10 {
+		at++
+	}
+	return s.frames[at]
+}
+
 // report fills in what is known about loss and order.
 func (s *sending) report(res *Result) {
-	for _, q := range s.acked {
+	for i := range s.acked {
+		q := &s.acked[i]
 		res.Check.Acknowledged += q.seen
-		res.Check.Duplicates += q.twice + q.before
+		res.Check.Duplicates += q.twice + q.astray
 		res.Check.Missing += q.missing()
 	}
 	res.Check.Unanswered = s.open
@@ -100,13 +153,14 @@ type sender struct {
 	*sending
 	id       uint32
 	queue    int     // of the next message
+	step     int     // to the queue of the one after it
 	sequence uint32  // of the next message
 	requests int64   // sent so far
 	slots    []slot  // requests in flight, by opaque
 	hint     int     // where the queue offset stands in an answer
 	free     []int   // slots
 	first    float64 // ns from the start of the run to this connection's first request
-	step     float64 // ns between two requests of this connection; 0 in a closed loop
+	pause    float64 // ns between two requests of this connection; 0 in a closed loop
 }
 
 type slot struct {
@@ -115,14 +169,14 @@ type slot struct {
 	busy     bool
 }
 
-func (c *sender) intended() int64 { return c.began + int64(c.first+float64(c.requests)*c.step) }
+func (c *sender) intended() int64 { return c.began + int64(c.first+float64(c.requests)*c.pause) }
 
 // unsent is how many messages should have left before the end of an open loop and did not.
 func (c *sender) unsent() int64 {
-	if c.step == 0 || c.left >= 0 { // a count ends the run, not the time
+	if c.pause == 0 || c.left >= 0 { // a count ends the run, not the time
 		return 0
 	}
-	due := int64((float64(c.stop-c.began)-c.first)/c.step) + 1
+	due := int64((float64(c.stop-c.began)-c.first)/c.pause) + 1
 	return max(due-c.requests-1, 0) * int64(c.frames[0].messages) // the last one may be due at the end itself
 }
 
@@ -130,7 +184,7 @@ func (c *sender) due() int64 {
 	switch {
 	case !c.active || len(c.free) == 0 || c.left == 0:
 		return never
-	case c.step == 0:
+	case c.pause == 0:
 		return 0
 	}
 	return c.intended()
@@ -139,19 +193,19 @@ func (c *sender) due() int64 {
 func (c *sender) fill(out []byte, now int64) []byte {
 	for c.due() <= now {
 		at := now
-		if c.step != 0 {
+		if c.pause != 0 {
 			at = c.intended()
 		}
 		n := c.free[len(c.free)-1]
 		c.free = c.free[:len(c.free)-1]
 		c.slots[n] = slot{at, c.queue, true}
-		f := c.frames[c.queue]
-		out = f.append(out, n, c.id, c.sequence, at)
+		f := c.frame(c.queue)
+		out = f.append(out, n, c.queue%c.cfg.Queues, c.id, c.sequence, at)
 		c.sequence += uint32(f.messages)
 		c.requests++
 		c.open++
-		if c.queue++; c.queue == len(c.frames) {
-			c.queue = 0
+		if c.queue += c.step; c.queue >= c.queues {
+			c.queue -= c.queues
 		}
 		if c.left > 0 {
 			c.left = max(c.left-int64(f.messages), 0)
@@ -181,53 +235,10 @@ func (c *sender) answer(frame []byte, now int64) error {
 	if !ok {
 		return errors.New("the broker's answer to a send has no queueOffset")
 	}
-	f := c.frames[s.queue]
+	f := c.frames[0]
 	for i := range f.messages {
 		c.acked[s.queue].mark(offset + int64(i))
 	}
 	c.acknowledged(f, s.intended, now)
 	return nil
-}
-
-// sendOne sends one request over a connection of its own and returns the queue offset that it got.
-func sendOne(addr string, frame []byte, timeout time.Duration) (int64, error) {
-	nc, err := net.DialTimeout("tcp", addr, timeout)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = nc.Close() }()
-	r, err := ask(nc, frame, timeout)
-	if err != nil {
-		return 0, err
-	}
-	offset, ok := r.number("queueOffset", new(int))
-	if !ok {
-		return 0, errors.New("the answer has no queueOffset")
-	}
-	return offset, nil
-}
-
-// ask sends one request and returns its answer, which must be a success.
-func ask(nc net.Conn, frame []byte, timeout time.Duration) (r response, err error) {
-	_ = nc.SetDeadline(time.Now().Add(timeout))
-	if _, err := nc.Write(frame); err != nil {
-		return r, err
-	}
-	var size [4]byte
-	if _, err := io.ReadFull(nc, size[:]); err != nil {
-		return r, fmt.Errorf("no answer: %w", err)
-	}
-	n := binary.BigEndian.Uint32(size[:])
-	if n < 4 || n > 1<<20 {
-		return r, errResponse
-	}
-	answer := make([]byte, n)
-	if _, err := io.ReadFull(nc, answer); err != nil {
-		return r, fmt.Errorf("no answer: %w", err)
-	}
-	r, err = readResponse(answer)
-	if err == nil && r.code != 0 {
-		err = errors.New(explain(answer))
-	}
-	return r, err
 }

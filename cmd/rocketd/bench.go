@@ -25,6 +25,7 @@ func newBench() *cobra.Command {
 		newLoad("send", "Store messages and measure the acknowledgements", bench.Send),
 		newLoad("pull", "Read queues from their beginning", bench.Pull),
 		newLoad("e2e", "Send at a fixed rate and measure the way to a consumer", bench.E2E),
+		newLoad("query", "Ask for messages by unique key", bench.Query),
 		newLoad("route", "Ask a NameServer for the route of a topic", bench.Route),
 		newEcho(),
 	)
@@ -35,13 +36,13 @@ func newBench() *cobra.Command {
 func newLoad(mode, short string, run func(context.Context, bench.Config) (*bench.Result, error)) *cobra.Command {
 	var t talk
 	var header string
-	cfg := bench.Config{Group: "rocketd_bench", Batch: 1, Groups: 1, InFlight: 1, Size: 128}
+	cfg := bench.Config{Group: "rocketd_bench", Topics: 1, Batch: 1, Groups: 1, InFlight: 1, Size: 128}
 	cmd := &cobra.Command{Use: mode, Short: short, Args: cobra.NoArgs}
 	t.flags(cmd, "text, json")
 	f := cmd.Flags()
 	f.StringVar(&cfg.Addr, "addr", "", "the server to measure, HOST:PORT; without it the name server says which")
 	f.StringVarP(&cfg.Topic, "topic", "t", "RocketdBench", "topic; a broker that creates topics creates it")
-	f.IntVar(&cfg.Queues, "queues", 4, "queues of the topic that are used")
+	f.IntVar(&cfg.Queues, "queues", 4, "queues of a topic that are used")
 	f.StringVar(&header, "header", "binary", "form of the requests' headers: json or binary")
 	f.DurationVar(&cfg.Duration, "duration", 5*time.Second, "time that is measured")
 	f.DurationVar(&cfg.Warmup, "warmup", time.Second, "time before that, which does not count")
@@ -64,9 +65,13 @@ func newLoad(mode, short string, run func(context.Context, bench.Config) (*bench
 		f.IntVar(&cfg.Max, "max", 32, "messages that a pull asks for")
 	}
 	switch mode {
-	case "send", "route":
+	case "send", "route", "query":
 		cfg.Max = 1
 		setDefault(cmd, "conns", "16")
+		if mode == "send" {
+			f.IntVar(&cfg.Topics, "topics", 1, "topics, TOPIC_0 and so on, that the messages are spread over")
+			f.BoolVar(&cfg.Create, "create", false, "create the topics with that many queues first, or change them to it")
+		}
 	case "pull":
 		f.BoolVar(&cfg.Loop, "loop", false, "begin again at the end, until the time is over")
 		f.BoolVar(&cfg.Verify, "verify", false, "check the checksum of every body")

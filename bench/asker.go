@@ -1,0 +1,73 @@
+package bench
+
+import (
+	"fmt"
+
+	"rocketd/protocol"
+)
+
+// asker is one connection that asks questions and keeps as many of them open as the configuration says.
+type asker struct {
+	*run
+	request func(out []byte, slot int) []byte // appends a question with the opaque firstOpaque + slot
+	check   func(slot int, r *response) error // tells what is wrong with an answer
+	issued  []int64                           // when the request in a slot left; 0: the slot is free
+	free    []int
+}
+
+func newAsker(r *run, request func(out []byte, slot int) []byte, check func(slot int, r *response) error) *asker {
+	a := &asker{run: r, request: request, check: check, issued: make([]int64, r.cfg.InFlight)}
+	for i := range a.issued {
+		a.free = append(a.free, i)
+	}
+	return a
+}
+
+func (a *asker) due() int64 {
+	if a.active && len(a.free) > 0 && a.left != 0 {
+		return 0
+	}
+	return never
+}
+
+func (a *asker) fill(out []byte, now int64) []byte {
+	for a.due() == 0 {
+		slot := a.free[len(a.free)-1]
+		a.free = a.free[:len(a.free)-1]
+		a.issued[slot] = max(now, 1)
+		a.open++
+		if a.left > 0 {
+			a.left--
+		}
+		out = a.request(out, slot)
+	}
+	return out
+}
+
+func (a *asker) answer(frame []byte, now int64) error {
+	r, err := readResponse(frame)
+	if err != nil {
+		return err
+	}
+	slot := int(r.opaque) - firstOpaque
+	if slot < 0 || slot >= len(a.issued) || a.issued[slot] == 0 {
+		return fmt.Errorf("the server answered request %d, which is not open", r.opaque)
+	}
+	issued := a.issued[slot]
+	a.issued[slot] = 0
+	a.free = append(a.free, slot)
+	a.open--
+	a.progress = now
+	if r.code != protocol.Success {
+		return a.fail(r.code, frame)
+	}
+	if err := a.check(slot, &r); err != nil {
+		return err
+	}
+	a.record(issued, now)
+	if a.counting {
+		a.messages++
+		a.bytes += int64(len(r.body))
+	}
+	return nil
+}
