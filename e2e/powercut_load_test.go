@@ -103,6 +103,7 @@ type sending struct {
 	count  int
 	sentAt int64 // end of what was promised of the queue before
 	idle   bool  // WAIT=false: its answer promises nothing under SYNC_FLUSH
+	disk   diskState
 }
 
 // write sends messages to one queue, many requests in flight; an answer is a promise. Every third writer sends batches, one
@@ -125,7 +126,7 @@ func (l *pressure) write(w *wire, writer int, name queueName) error {
 			s := pending[opaque]
 			delete(pending, opaque)
 			mu.Unlock()
-			if a.code == 0 && !s.idle {
+			if a.code == 0 && (!s.idle || s.disk == diskDead) {
 				if err := l.answered(s, name, a); err != nil {
 					broken <- err
 					return
@@ -147,7 +148,7 @@ func (l *pressure) write(w *wire, writer int, name queueName) error {
 		default:
 			fields["properties"] = propertiesOf(s.first, s.idle)
 		}
-		l.attempt(msgID{l.round, writer, n + s.count - 1})
+		s.disk = l.attempt(msgID{l.round, writer, n + s.count - 1})
 		w.opaque++
 		mu.Lock()
 		pending[w.opaque] = s
@@ -201,6 +202,9 @@ func batchBody(id msgID, count int) []byte {
 
 // answered takes down what the answer to a send promises: offsets that follow each other, and a place in the log for each.
 func (l *pressure) answered(s sending, name queueName, a answer) error {
+	if s.disk == diskDead {
+		return fmt.Errorf("%v was acknowledged, and there was no disk any more when it was sent", s.first)
+	}
 	offset, err := strconv.ParseInt(a.ext["queueOffset"], 10, 64)
 	ids := strings.Split(a.ext["msgId"], ",")
 	if err != nil || len(ids) != s.count {
@@ -282,12 +286,12 @@ func (l *pressure) commit(w *wire, name queueName, offset int64) bool {
 	if err != nil {
 		return false
 	}
-	if a.code == 0 {
-		l.Lock()
+	l.Lock()
+	if a.code == 0 && l.disk == diskAlive {
 		l.counts.commits++
 		c.last = offset
-		l.Unlock()
 	}
+	l.Unlock()
 	return true
 }
 
@@ -304,13 +308,13 @@ func (l *pressure) administer(w *wire) error {
 			e = &entry{}
 			table[name] = e
 		}
-		e.asked, e.told = there, false
+		e.sure = false
 		l.Unlock()
 		ok, alive := request()
 		l.Lock()
 		defer l.Unlock()
-		if ok {
-			e.there, e.told = there, true
+		if ok && l.disk == diskAlive {
+			e.there, e.sure = there, true
 			*count++
 		}
 		return alive
@@ -325,11 +329,9 @@ func (l *pressure) administer(w *wire) error {
 			return nil
 		}
 		l.Lock()
-		if ok {
+		if ok && l.disk == diskAlive {
 			l.register.acked = n
 			l.counts.registered++
-		} else {
-			l.register.asked = n // perhaps
 		}
 		l.Unlock()
 		if i >= 6 { // not more and more files
@@ -338,7 +340,7 @@ func (l *pressure) administer(w *wire) error {
 		topic, group := fmt.Sprintf("Topic-%d-%d", l.round, i), fmt.Sprintf("group-%d-%d", l.round, i)
 		alive = do(l.topics, topic, true, &l.counts.topics, func() (bool, bool) { return ask(codeUpdateTopic, topicFields(topic, 2), "") }) &&
 			do(l.groups, group, true, &l.counts.groups, func() (bool, bool) {
-				return ask(codeUpdateGroup, nil, fmt.Sprintf(`{"groupName":%q,"consumeEnable":true,"retryQueueNums":1,"retryMaxTimes":%d}`, group, i+1))
+				return ask(codeUpdateGroup, nil, groupBody(group, i+1))
 			})
 		if alive && i%2 == 0 {
 			alive = do(l.topics, topic, false, &l.counts.deleted, func() (bool, bool) { return ask(codeDeleteTopic, map[string]string{"topic": topic}, "") }) &&
@@ -351,6 +353,10 @@ func (l *pressure) administer(w *wire) error {
 		}
 	}
 	return nil
+}
+
+func groupBody(group string, retries int) string {
+	return fmt.Sprintf(`{"groupName":%q,"consumeEnable":true,"consumeFromMinEnable":true,"consumeBroadcastEnable":true,"retryQueueNums":1,"retryMaxTimes":%d}`, group, retries)
 }
 
 func topicFields(topic string, queues int) map[string]string {

@@ -69,12 +69,26 @@ type promises struct {
 	where      map[msgID]place
 	attempted  map[[2]int]int // round and writer: how many messages it tried to send
 	verified   int            // the last round whose messages were looked for: none of its others may come back
+	disk       diskState
 	counts     promiseCounts
 
 	topics, groups map[string]*entry
 	register       register
 	commits        map[queueName]*commits
 }
+
+// diskState is what a broker that still runs has under it.
+//
+// The kernel does not cut the power in one moment: a sync that is under way during the ioctl may be told success, and its
+// data is lost all the same. So nothing that a broker says from the ioctl's beginning on is a promise. What it was asked
+// after the ioctl's end it has to refuse, for nothing can be written any more.
+type diskState int
+
+const (
+	diskAlive diskState = iota
+	diskDying
+	diskDead
+)
 
 type promisedQueue struct {
 	at      map[int64]promised
@@ -87,8 +101,8 @@ type promiseCounts struct {
 	oldestLost                                                                        time.Duration // from its answer to the loss
 }
 
-// entry is a topic or group: what its last answered request made of it, and whether another was under way.
-type entry struct{ there, asked, told bool }
+// entry is a topic or group: whether it is there, and whether that is sure: no request was left without an answer.
+type entry struct{ there, sure bool }
 
 // register is one topic whose number of queues goes up by one at a time.
 type register struct{ acked, asked int }
@@ -97,7 +111,7 @@ type register struct{ acked, asked int }
 type commits struct {
 	values map[int64]bool // all
 	found  int64          // after the last start; 0: none
-	last   int64          // the last one answered
+	last   int64          // the last one answered since then
 }
 
 func newPromises() *promises {
@@ -139,12 +153,20 @@ func (p *promises) top(name queueName) int64 {
 	return p.queue(name).end
 }
 
-// attempt notes that messages up to the n-th are about to be sent.
-func (p *promises) attempt(id msgID) {
+// attempt notes that messages up to the n-th are about to be sent, and returns onto what.
+func (p *promises) attempt(id msgID) diskState {
 	p.Lock()
 	defer p.Unlock()
 	w := [2]int{id.round, id.writer}
 	p.attempted[w] = max(p.attempted[w], id.n+1)
+	return p.disk
+}
+
+// onto says what the disk is from now on.
+func (p *promises) onto(d diskState) {
+	p.Lock()
+	defer p.Unlock()
+	p.disk = d
 }
 
 // see takes down where a message is, and tells what is wrong with that. The lock is held.
@@ -174,6 +196,9 @@ func (p *promises) see(how string, id msgID, name queueName, offset, physical in
 func (p *promises) ack(id msgID, name queueName, offset, physical, sentAt int64) error {
 	p.Lock()
 	defer p.Unlock()
+	if p.disk != diskAlive {
+		return nil
+	}
 	if offset < sentAt {
 		return fmt.Errorf("%v was given offset %d of %v, when %d was promised before it was sent", id, offset, name, sentAt-1)
 	}
@@ -201,6 +226,9 @@ func (p *promises) saw(how string, r *record) error {
 	}
 	p.Lock()
 	defer p.Unlock()
+	if p.disk != diskAlive {
+		return nil
+	}
 	return p.see(how, id, queueName{r.topic, r.queue}, r.queueOffset, r.physical)
 }
 

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -36,7 +38,11 @@ func TestPowerCut(t *testing.T) {
 
 func powerCuts(t *testing.T, flush string, cuts int) {
 	dir := filepath.Join(work, t.Name(), "broker-a")
-	d, err := newDisk(filepath.Join(dir, "store"), 512<<20)
+	image := filepath.Join(dir, "disk")
+	if other := os.Getenv("E2E_CUT_DIR"); other != "" {
+		image = filepath.Join(other, filepath.Base(work)+"-"+flush)
+	}
+	d, err := newDisk(filepath.Join(dir, "store"), image, 512<<20)
 	if err != nil { // not a tool that is missing: also on CI no failure
 		line := fmt.Sprintf("NOT RUN: power cuts (%s): %v", flush, err)
 		notRun.Lock()
@@ -100,6 +106,7 @@ func (r *cutter) fresh(flush string) {
 	w := dial(r.t, r.broker.addr)
 	w.must(r.t, codeUpdateTopic, topicFields(cutTopic, cutQueues), nil)
 	w.must(r.t, codeUpdateTopic, topicFields(cutRegister, 1), nil)
+	w.must(r.t, codeUpdateGroup, nil, []byte(groupBody(cutGroup, 1)))
 	w.conn.Close()
 	r.promises.register = register{1, 1}
 }
@@ -135,6 +142,7 @@ func (r *cutter) cycle() {
 		}
 	}
 	r.start()
+	r.promises.onto(diskAlive)
 	r.fail(r.promises.verify(r.broker.addr, r.round, r.may, r.sync, r.cutAt))
 	w, err := connect(r.broker.addr)
 	r.fail(err)
@@ -175,15 +183,24 @@ func (r *cutter) work() {
 	}
 	r.fail(complaint(r.broker))
 	switch n := rand.IntN(20); {
-	case n < 14: // the broker lives on for a moment on a dead disk; an answer it gives then counts
+	case n < 9: // the broker stands still in the middle of what it does
+		r.fail(r.broker.freeze())
 		r.cut()
+		r.kill()
+		r.fail(l.stop())
+	case n < 13: // the broker lives on for a moment on a dead disk
+		r.promises.onto(diskDying)
+		r.cut()
+		r.promises.onto(diskDead)
 		time.Sleep(rand.N(10 * time.Millisecond))
 		r.kill()
 		r.fail(l.stop())
 	case n < 16: // the power goes after the process
 		r.kill()
 		r.fail(l.stop())
-		r.disk.settle()
+		if rand.IntN(2) == 0 {
+			r.disk.settle()
+		}
 		r.cut()
 	case n < 18: // the power stays
 		r.kills++
@@ -208,6 +225,28 @@ func (r *cutter) cut() {
 	if !r.sync && r.may == nothing {
 		r.may = tail
 	}
+}
+
+// freeze stops a process and returns when none of its threads comes out of the kernel any more: what it has answered then
+// was answered before. A system call that is under way goes on.
+func (p *process) freeze() error {
+	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for range 10_000 {
+		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+		still := err == nil
+		for _, name := range tasks {
+			stat, err := os.ReadFile(name)
+			_, state, found := bytes.Cut(stat, []byte(") "))
+			still = still && (err != nil || found && bytes.ContainsAny(state[:1], "TtDZX"))
+		}
+		if still {
+			return nil
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
+	return fmt.Errorf("%s does not stand still after SIGSTOP", p.name)
 }
 
 func (r *cutter) kill() {

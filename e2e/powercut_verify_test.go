@@ -143,10 +143,10 @@ func (p *promises) verifyTables(w *wire) error {
 	p.Lock()
 	defer p.Unlock()
 	look := func(kind, name string, e *entry, there bool) error {
-		if (e.told || e.there == e.asked) && there != e.there {
+		if e.sure && there != e.there {
 			return fmt.Errorf("%s %s: there is %v, acknowledged was %v", kind, name, there, e.there)
 		}
-		e.there, e.asked, e.told = there, there, true
+		e.there, e.sure = there, true
 		return nil
 	}
 	for name, e := range p.topics {
@@ -186,6 +186,7 @@ func (p *promises) verifyCommits(w *wire, may loss, syncFlush bool) error {
 			if c.found > 0 || may == offsetsAlone && c.last > 0 {
 				return fmt.Errorf("the committed offset of %v is gone (code %d); it was %d, then %d", name, a.code, c.found, c.last)
 			}
+			c.last = 0
 			continue
 		case !c.values[offset]:
 			return fmt.Errorf("the committed offset of %v is %d, which nobody committed", name, offset)
