@@ -22,7 +22,6 @@ func FuzzFrames(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, step int) {
 		read := func(step int) (bodies []byte, beats []int64, failed bool) {
 			var fr frames
-			next := int64(-1)
 			for at := 0; at < len(b); at += step {
 				for part := b[at:min(at+step, len(b))]; len(part) > 0; {
 					pos, piece, heartbeat, rest, err := fr.next(part)
@@ -39,12 +38,7 @@ func FuzzFrames(f *testing.F) {
 					if heartbeat {
 						beats = append(beats, pos)
 					} else if piece != nil {
-						if fr.left > 0 {
-							next = pos + int64(len(piece))
-						} else {
-							next = -1
-						}
-						if next >= 0 && fr.at != next {
+						if next := pos + int64(len(piece)); fr.at != next {
 							t.Fatal(fr.at, next)
 						}
 						bodies = append(bodies, piece...)

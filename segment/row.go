@@ -193,12 +193,18 @@ func (r *Row) push(f *File) {
 	r.files.Store(&files)
 }
 
-// DropFrom removes the files that start at off or behind it, last first, durably, and before them a prepared one.
+// DropFrom removes the files that start at off or behind it, last first, durably, and before them a prepared one. Also
+// what was removed before, by a process that was killed then, does not come back.
 func (r *Row) DropFrom(off int64) error {
 	next := r.cut(true)
 	defer r.cut(false)
 	if next != nil {
 		if err := errors.Join(r.discard(next), r.fs.SyncDir(filepath.Dir(next.name))); err != nil {
+			return err
+		}
+	}
+	for _, dir := range r.dirs.Write {
+		if err := r.fs.SyncDir(dir); err != nil {
 			return err
 		}
 	}

@@ -176,6 +176,9 @@ func (w *world) dropBefore() {
 
 // live compares the running store with the ledger.
 func (w *world) live() {
+	if w.copying != nil && w.copying.cutting { // half, and fenced
+		return
+	}
 	w.note("look at all")
 	defer func(f failing) { w.fault = f }(w.fault)
 	w.fault = failing{}
@@ -210,6 +213,12 @@ func (w *world) reopen(d *crashfs.Disk, want demand) {
 		w.fail("after %s: %v", want.where, err)
 	}
 	w.led = w.led.recovered(got)
+	if c := w.copying; c != nil {
+		if c.cutting && c.cut == 0 { // what was before it is another story
+			w.led = &ledger{log: got.log, refused: make(map[int64][]*rec), deleted: w.led.deleted, dropped: w.led.dropped}
+		}
+		c.cutting = false
+	}
 	w.s, w.fenced, w.spoiled, w.next = s, false, false, got.next
 	w.note("opened: log from %d to %d, %d records", got.min, got.end, len(got.log))
 }
@@ -274,6 +283,10 @@ func (w *world) fillDisk() {
 
 // act does one of the things that happen all the time.
 func (w *world) act() {
+	if w.copying != nil {
+		w.actCopying()
+		return
+	}
 	switch n := w.rng.IntN(100); {
 	case n < 50:
 		w.append()

@@ -28,8 +28,9 @@ type world struct {
 	now  time.Time
 
 	inflight *Batch
-	nested   bool // an append inside of a flush
-	stopAt   int  // changes until the process ends; 0: it does not
+	copying  *copying // the store is the copy of another one
+	nested   bool     // an append inside of a flush
+	stopAt   int      // changes until the process ends; 0: it does not
 	fault    failing
 	quiet    bool // no crash states are tried
 	fenced   bool
@@ -150,7 +151,7 @@ func (w *world) before(op vfs.Op, name string) error {
 	if !w.quiet && w.s != nil && w.rng.Float64() < w.plan.share {
 		w.explore(op, name)
 	}
-	if w.nested && (op == vfs.OpSync || op == vfs.OpWrite) && w.rng.IntN(3) == 0 {
+	if w.nested && w.copying == nil && (op == vfs.OpSync || op == vfs.OpWrite) && w.rng.IntN(3) == 0 {
 		w.nested = false
 		w.append()
 		w.nested = true
@@ -181,6 +182,12 @@ func (w *world) demand(killed bool) demand {
 	if killed {
 		d.where, d.exact = "kill", !w.spoiled
 		d.bound = w.led.end()
+	}
+	if c := w.copying; c != nil {
+		d.inflight = c.arriving
+		if c.cutting {
+			d.bound, d.durable, d.exact = min(d.bound, c.cut), min(d.durable, c.cut), false
+		}
 	}
 	return d
 }

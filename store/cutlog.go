@@ -5,13 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 
 	"rocketd/internal/vfs"
 	"rocketd/message"
 	"rocketd/store/commitlog"
-	"rocketd/store/consumequeue"
 )
 
 // divergedDir holds what CutLog has taken off, one file each time: <position>-<ms>, the bytes of the log from there on.
@@ -44,9 +42,7 @@ func (s *Store) CutLog(physical int64) error {
 		return fmt.Errorf("cannot keep what is to be cut off the log: %w", err)
 	}
 	s.cfg.Log.Warn("the end of the log is not the master's and is cut off", "physical", physical, "bytes", end-physical, "kept", name)
-	return s.endLog(physical, last, func() error { return s.log.Cut(physical, physical) }, func(q *consumequeue.Queue) error {
-		return s.set(q).Cut(q, physical)
-	})
+	return s.endLog(physical, last, func() error { return s.log.Cut(physical, physical) })
 }
 
 // RestartLog drops the whole log, which ends before the other one begins, and goes on at physical, the start of a file.
@@ -62,9 +58,15 @@ func (s *Store) RestartLog(physical int64) error {
 	if s.log.Max() > s.log.Min() {
 		s.cfg.Log.Warn("the log is older than all that the master still has and is dropped", "from", s.log.Min(), "physical", s.log.Max(), "master", physical)
 	}
-	return s.endLog(physical, commitlog.End{Last: -1}, func() error { return s.log.Restart(physical) }, func(q *consumequeue.Queue) error {
-		return s.set(q).Trim(q, physical)
-	})
+	drop := func() error { // what told the numbers of the queues goes
+		for _, set := range s.sets() {
+			if err := set.Sync(); err != nil {
+				return err
+			}
+		}
+		return s.log.Restart(physical)
+	}
+	return s.endLog(physical, commitlog.End{Last: -1}, drop)
 }
 
 // lastBefore finds the last record before a position, where one must end, or a blank. s.writing is held.
@@ -125,7 +127,7 @@ func (s *Store) keepDiverged(from, to int64) (name string, err error) {
 // endLog makes physical the end of the log, by way of drop, and has queues and index follow. last is what will be the last
 // record. First the checkpoint lets go of what will be gone: a crash in the midst of the rest leaves a longer log, or
 // queues that say more than it has, and recovery takes that off. s.writing is held.
-func (s *Store) endLog(physical int64, last commitlog.End, drop func() error, cut func(*consumequeue.Queue) error) error {
+func (s *Store) endLog(physical int64, last commitlog.End, drop func() error) error {
 	s.flushing.Lock()
 	defer s.flushing.Unlock()
 	if err := s.log.Fenced(); err != nil {
@@ -161,13 +163,7 @@ func (s *Store) endLog(physical int64, last commitlog.End, drop func() error, cu
 		s.synced = -1 // what is done to the queues now is not on the disk
 		s.paced, s.prepareAt = physical, s.middle(physical)
 		s.damages.cut(physical)
-		topics := s.Topics()
-		slices.Sort(topics)
-		for _, topic := range topics {
-			for _, q := range s.Queues(topic) {
-				err = errors.Join(err, cut(q))
-			}
-		}
+		err = s.cutQueues(physical)
 	}
 	if err == nil && s.cfg.Cut != nil {
 		err = s.cfg.Cut(physical)

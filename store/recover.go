@@ -239,10 +239,19 @@ func (s *Store) cutQueues(end int64) error {
 	slices.Sort(topics)
 	for _, topic := range topics {
 		for _, q := range s.Queues(topic) {
-			if err := s.set(q).Cut(q, end); err != nil {
+			if err := s.cutQueue(q, end); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// cutQueue takes the units of records behind end off a queue. Those in front of the log, which may be in the files
+// still, stay off.
+func (s *Store) cutQueue(q *consumequeue.Queue, end int64) error {
+	if err := s.set(q).Cut(q, end); err != nil {
+		return err
+	}
+	return s.set(q).Trim(q, s.log.Min())
 }

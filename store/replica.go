@@ -94,9 +94,9 @@ func (s *Store) RecordStart(physical int64) (int64, error) {
 // AppendLog brings a piece of another log into this one, byte for byte: whole records, and the whole blank between two
 // files, from at on, which must be the end of this log; where this log has no file, it must be the start of one. There
 // is one write for each file touched, and queues and index get their units from the records. ErrForeignLog says that the
-// piece does not fit, else errors are those of Append; in each case nothing of it is in the log. A body with a wrong
-// checksum is refused once; when the same bytes come again, it is not the way that spoiled them, and they are taken and
-// noted as damage. Only one goroutine calls AppendLog, CutLog and RestartLog, and nobody calls Append meanwhile.
+// piece does not fit, else errors are those of Append; nothing of it is in the log then, but for a store that is fenced
+// because the queues cannot follow. A body with a wrong checksum is refused once; when the same bytes come again, it is
+// not the way that spoiled them, and they are taken and noted as damage. Only one goroutine calls AppendLog, CutLog and RestartLog, and nobody calls Append meanwhile.
 func (s *Store) AppendLog(at int64, records []byte) error {
 	if len(records) == 0 {
 		return nil

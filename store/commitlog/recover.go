@@ -124,11 +124,11 @@ func (l *Log) Starts() []int64 {
 }
 
 // Cut ends the log at end, durably: what lies behind it is zero, and later files are gone, so that it never comes
-// back. What lies in [from, end) was found in the page cache, perhaps only there: it is written again and synced. A sync
+// back; the first file stays, so that the log is known to begin there. What lies in [from, end) was found in the page cache, perhaps only there: it is written again and synced. A sync
 // alone would not do: after one that failed, pages are taken for clean though the disk does not have them. From then
 // on the log can be appended to.
 func (l *Log) Cut(from, end int64) error {
-	if err := l.row.DropFrom(end); err != nil {
+	if err := l.row.DropFrom(max(end, l.Min()+1)); err != nil {
 		return err
 	}
 	buf := make([]byte, min(scanBytes, max(end-from, 0)))
@@ -162,6 +162,9 @@ func (l *Log) Cut(from, end int64) error {
 // Restart drops all files, last first, durably, and makes physical, the start of a file, the place of the next record.
 func (l *Log) Restart(physical int64) error {
 	if err := l.row.DropFrom(0); err != nil {
+		return err
+	}
+	if _, err := l.row.Add(physical); err != nil && !vfs.IsFull(err) { // if it is, an Append will tell
 		return err
 	}
 	l.max.Store(physical)
