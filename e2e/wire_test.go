@@ -311,4 +311,4 @@ func clusterAddrs(body []byte) (map[string]string, error) {
 	return known, nil
 }
 
-var bareKey = regexp.MustCompile(`([{,])(\d+):`)
+var bareKey = regexp.MustCompile(`([{,]\s*)(\d+):`)
