@@ -171,6 +171,11 @@ func TestVerify_Damage(t *testing.T) {
 		{name: "time of a key", want: "seconds, the record at", do: func(t *testing.T, dir string) { edit(t, indexName(t, dir, 1), sh.entry(17)+15, flip) }},
 		{name: "chain", want: "entry 17 names entry", do: func(t *testing.T, dir string) { edit(t, indexName(t, dir, 1), sh.entry(17)+18, flip) }},
 		{name: "slot", want: "slot 5 does not name the newest of its entries", do: func(t *testing.T, dir string) { edit(t, indexName(t, dir, 1), indexHeader+5*4+3, flip) }},
+		{name: "slot that a crash left behind", want: "pending index index/", do: func(t *testing.T, dir string) {
+			edit(t, indexName(t, dir, 1), indexHeader+5*4+3, flip)
+			edit(t, filepath.Join(dir, "checkpoint"), 16, func(b []byte) { clear(b[:8]) }) // indexMs: no file is known to be whole
+			write(t, filepath.Join(dir, "abort"), "1")
+		}},
 		{name: "count of an index file", want: "does not agree with its entries", do: func(t *testing.T, dir string) { edit(t, indexName(t, dir, 1), 39, flip) }},
 		{name: "index file is gone", want: "damage index index: keys of", do: func(t *testing.T, dir string) { remove(t, indexName(t, dir, 1)) }},
 		{name: "index is old", want: "have no entries; the next start builds them", do: func(t *testing.T, dir string) {

@@ -48,6 +48,7 @@ type indexCheck struct {
 	begin   int64   // first position that any entry had, -1: none yet
 	end     int64   // last position that the index has
 	broken  bool
+	doubt   bool // the next start builds this file and those behind it again, whatever they hold
 	missing run
 	late    run
 }
@@ -159,7 +160,7 @@ func (x *indexCheck) flushMissing(level Level, more string) {
 		f.Count = m.count
 	}
 	f.Text = text + more
-	x.v.report.add(f)
+	x.add(f)
 }
 
 // stray deals with an entry that no record asked for.
@@ -233,10 +234,18 @@ func (x *indexCheck) take() {
 func (x *indexCheck) finding(n int32, level Level, text string) {
 	x.broken = true
 	at := x.shape.entry(n)
-	x.v.report.add(Finding{Level: level, Kind: KindIndex, File: x.v.s.relative(x.name), At: &at, Text: fmt.Sprintf("entry %d %s", n, text)})
+	x.add(Finding{Level: level, Kind: KindIndex, File: x.v.s.relative(x.name), At: &at, Text: fmt.Sprintf("entry %d %s", n, text)})
 }
 
 func (x *indexCheck) fileFinding(name string, level Level, text string) {
 	x.broken = true
-	x.v.report.add(Finding{Level: level, Kind: KindIndex, File: x.v.s.relative(name), Text: text})
+	x.add(Finding{Level: level, Kind: KindIndex, File: x.v.s.relative(name), Text: text})
+}
+
+// add reports a finding, which is no damage where a crash left a file half written.
+func (x *indexCheck) add(f Finding) {
+	if x.doubt && f.Level == Damage {
+		f.Level, f.Text = Mended, f.Text+"; the next start builds it again"
+	}
+	x.v.report.add(f)
 }

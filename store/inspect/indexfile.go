@@ -26,6 +26,7 @@ func (x *indexCheck) open(name string) error {
 		return fmt.Errorf("cannot read index: %w", err)
 	}
 	head, sh, text, err := readIndexHead(r)
+	x.doubt = x.doubt || v.s.aborted && head.endMs > v.check.indexMs // see index.Index.load
 	if err != nil || text != "" {
 		r.close()
 		if text != "" {
@@ -155,7 +156,7 @@ func (x *indexCheck) finishFile() error {
 			f.Text = fmt.Sprintf("%d slots do not name the newest of their entries, the first is slot %d", bad, first)
 			f.Count = int64(bad)
 		}
-		x.v.report.add(f)
+		x.add(f)
 	}
 	if used != x.head.used {
 		x.fileFinding(x.name, Note, fmt.Sprintf("its header counts %d slots, %d are used", x.head.used, used))
