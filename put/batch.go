@@ -152,7 +152,7 @@ func (b *Batch) Commit(t *protocol.Turn) {
 				b.more = append(b.more, b.log.At(s.first+j).Physical)
 			}
 			out.More = b.more
-			if s.wait && b.park(t, s, *out) {
+			if s.wait && b.park(t, s, out) {
 				continue
 			}
 		}

@@ -200,6 +200,32 @@ func TestBatch_Replicas_NotEnough(t *testing.T) {
 	}
 }
 
+// Only so many answers wait; one more is told at once that nobody knows yet, and the others are not touched.
+func TestBatch_Replicas_Many(t *testing.T) {
+	for _, mode := range []string{"slave", "disk"} {
+		r, f := withSlaves(t, true)
+		if mode == "disk" {
+			r = open(t, syncFlush)
+		}
+		for range maxParked / 1024 {
+			for range 1024 {
+				r.stage(0, "a", true)
+			}
+			r.commit()
+		}
+		r.events = nil
+		r.stage(1, "a", true)
+		r.commit()
+		r.want("stored 1 in a", fmt.Sprintf("1: %s timeout a/%d at %d uniq u1", mode, maxParked, 100*maxParked))
+		f.acked.Store(100)
+		r.wake(func() { r.flush(100) })
+		r.events = nil
+		r.stage(2, "a", true)
+		r.commit()
+		r.want("stored 1 in a")
+	}
+}
+
 // A policy that comes to want less lets those go who wait, and the messages be read.
 func TestBatch_Replicas_PolicyRelaxes(t *testing.T) {
 	r, f := withSlaves(t, false)

@@ -19,9 +19,21 @@ type parked struct {
 	uniq    [40]byte
 }
 
-// park keeps an answer that has to wait. It returns false where the mode lets no answer wait.
-func (b *Batch) park(t *protocol.Turn, s *staged, out Outcome) bool {
-	if !b.svc.cfg.SyncFlush && b.term.replicas == nil {
+// maxParked is how many answers of one I/O context wait; one more is given at once, as a timeout. They take some 30 MB.
+const maxParked = 1 << 17
+
+// park keeps an answer that has to wait. It returns false if it is to be given now: where the mode lets no answer wait, or
+// because too many do.
+func (b *Batch) park(t *protocol.Turn, s *staged, out *Outcome) bool {
+	switch {
+	case !b.svc.cfg.SyncFlush && b.term.replicas == nil:
+		return false
+	case len(b.parked)-b.head < maxParked:
+	case b.term.replicas != nil:
+		out.Status = FlushSlaveTimeout
+		return false
+	default:
+		out.Status = FlushDiskTimeout
 		return false
 	}
 	last := b.log.At(s.first + s.n - 1)
@@ -32,10 +44,10 @@ func (b *Batch) park(t *protocol.Turn, s *staged, out Outcome) bool {
 		answer: s.answer,
 	})
 	p := &b.parked[len(b.parked)-1]
+	p.outcome = *out
 	if len(out.More) > 0 {
-		out.More = slices.Clone(out.More)
+		p.outcome.More = slices.Clone(out.More)
 	}
-	p.outcome = out
 	p.outcome.Uniq = append(p.uniq[:0], out.Uniq...) // its own array holds any usual id
 	return true
 }
