@@ -73,15 +73,17 @@ type Broker struct {
 	copies    *copies   // nil on a slave
 	copier    *ha.Slave // nil on a master
 	place     atomic.Pointer[pull.Place]
+	onDuty    atomic.Bool // has the duties of the master
 
 	masterFlush atomic.Int64 // what RESET_MASTER_FLUSH_OFFSET said
 
 	placeMu      sync.Mutex // guards, on a slave:
 	said, master place      // what NameServers say, and what is followed
+	toldAt       time.Time  // when a master said it itself
 }
 
 // New opens the store, which recovers what a crash left, loads the tables and binds the ports. It fails early and
-// starts nothing. A *vfs.LockedError says that another process has the store.
+// starts nothing. A *vfs.LockedError says that another process has the store, a *PortError that one has a port.
 func New(cfg Config) (_ *Broker, err error) {
 	if cfg.FS == nil {
 		cfg.FS = vfs.OS
@@ -92,6 +94,9 @@ func New(cfg Config) (_ *Broker, err error) {
 		return nil, err
 	}
 	if b.id, err = newIdentity(cfg.Settings); err != nil {
+		return nil, err
+	}
+	if err := checkPorts(cfg.FS, newDirs(cfg.Settings).root, b.id); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -175,6 +180,8 @@ func (b *Broker) openState() (err error) {
 	}
 	b.began = b.store.MaxPhysical()
 	b.placed()
+	s.OnChange("slaveReadEnable", b.placed)
+	s.OnChange("offsetCheckInSlave", b.placed)
 	b.followRetention()
 	if err := b.openIndex(d.root); err != nil {
 		return err

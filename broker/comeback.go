@@ -215,6 +215,10 @@ func (b *Broker) callSlaves(ctx context.Context, slaves map[string]int64) {
 		called++
 	}
 	joined := func() int64 { return int64(len(b.ha.Slaves())) }
+	defer func() { // until NameServers tell
+		b.copies.alive.Store(joined())
+		b.copies.count()
+	}()
 	if err := b.follows(ctx, joined, func() bool { return joined() >= int64(called) }); err != nil && ctx.Err() == nil {
 		b.component("start").Warn("not every slave has come to its master", "called", called, "came", joined())
 	}

@@ -90,7 +90,8 @@ type live struct {
 	permission, maxMessageSize                  atomic.Int64
 	litePull, longPolling, autoTopic, autoGroup atomic.Bool
 	shortPolling                                atomic.Int64
-	rejectPull, notifyGroups                    atomic.Bool
+	rejectPull, notifyGroups, strictLock        atomic.Bool
+	totalReplicas                               atomic.Int64
 }
 
 func newLive(s *settings.Settings) *live {
@@ -108,6 +109,8 @@ func newLive(s *settings.Settings) *live {
 	number("brokerPermission", &l.permission)
 	number("maxMessageSize", &l.maxMessageSize)
 	number("shortPollingTimeMills", &l.shortPolling)
+	number("totalReplicas", &l.totalReplicas)
+	flag("lockInStrictMode", &l.strictLock)
 	flag("litePullMessageEnable", &l.litePull)
 	flag("longPollingEnable", &l.longPolling)
 	flag("autoCreateTopicEnable", &l.autoTopic)

@@ -1,11 +1,13 @@
 package broker
 
 import (
+	"errors"
 	"log/slog"
 	"strconv"
 	"strings"
 	"testing"
 
+	"rocketd/internal/vfs"
 	"rocketd/settings"
 )
 
@@ -64,5 +66,36 @@ func TestNew_RefusesWhatItCannotBe(t *testing.T) {
 				b.Close()
 			}
 		}
+	}
+}
+
+// A start whose ports or store are taken says by whom, or which key chooses another port.
+func TestNew_Taken(t *testing.T) {
+	h := open(t, t.TempDir())
+	again := func(dir string, set ...string) error {
+		s := settings.NewBroker(settings.Machine{Home: dir, IP: "127.0.0.1", HostName: "b", Processors: 2}, slog.New(slog.DiscardHandler))
+		s.Set("storePathRootDir", dir)
+		for _, kv := range set {
+			k, v, _ := strings.Cut(kv, "=")
+			s.Set(k, v)
+		}
+		b, err := New(Config{Settings: s, Log: slog.New(slog.DiscardHandler)})
+		if err == nil {
+			b.Close()
+		}
+		return err
+	}
+	port := strconv.Itoa(int(h.broker.id.addr.Port()))
+	var locked *vfs.LockedError
+	if err := again(h.dir, "listenPort="+port); !errors.As(err, &locked) {
+		t.Errorf("second start of one configuration: %v", err)
+	}
+	var taken *PortError
+	if err := again(t.TempDir(), "listenPort="+port); !errors.As(err, &taken) || taken.Key != "listenPort" {
+		t.Errorf("port taken: %v", err)
+	}
+	ha := strconv.Itoa(int(h.broker.id.haAddr.Port()))
+	if err := again(t.TempDir(), "listenPort="+strconv.Itoa(freePort(t)), "haListenPort="+ha); !errors.As(err, &taken) || taken.Key != "haListenPort" {
+		t.Errorf("HA port taken: %v", err)
 	}
 }

@@ -202,3 +202,166 @@ func sameLog(t *testing.T, one, other string) {
 		}
 	}
 }
+
+// route is who stands for a topic's brokers, by id, as clients see it.
+func (p *set) route(h *house, topic string) string {
+	r, err := h.client.Invoke(p.t.Context(), p.namesrv, withFields(protocol.GetRouteinfoByTopic, "topic="+topic))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var body protocol.TopicRouteData
+	if r.Code != protocol.Success || body.Unmarshal(r.Body) != nil || len(body.BrokerDatas) != 1 {
+		return r.Remark
+	}
+	return fmt.Sprint(body.BrokerDatas[0].BrokerAddrs)
+}
+
+// A power cut took the end of the master's log, which the slave has acknowledged: it comes back with it, and with what was
+// committed meanwhile.
+func TestPair_MasterLostItsTail(t *testing.T) {
+	p := newSet(t)
+	master := p.start(0, "brokerRole=ASYNC_MASTER")
+	master.sendAll("T", 0, 10)
+	if err := master.stop(); err != nil {
+		t.Fatal(err)
+	}
+	before := t.TempDir()
+	if err := os.CopyFS(before, os.DirFS(p.dir[0])); err != nil {
+		t.Fatal(err)
+	}
+	slave := p.start(1)
+	master = p.start(0, "brokerRole=ASYNC_MASTER")
+	master.sendAll("T", 10, 60)
+	master.sendAll("U", 0, 5) // its topic is lost, too
+	slave.want("T", 0, 60)
+	slave.want("U", 0, 5)
+	if err := master.stop(); err != nil {
+		t.Fatal(err)
+	}
+	p.dir[0] = before
+	master = p.start(0)
+	master.want("T", 0, 60)
+	master.sendAll("T", 60, 70)
+	slave.want("T", 60, 70)
+	master.sendAll("U", 5, 6)
+	slave.want("U", 5, 6)
+}
+
+// A master with a new disk gets everything from its slave.
+func TestPair_MasterWithNewDisk(t *testing.T) {
+	p := newSet(t)
+	slave := p.start(1)
+	master := p.start(0)
+	master.sendAll("T", 0, 30)
+	master.want("T", 0, 30) // makes the group
+	master.commit("g", "T", 12)
+	slave.until("the offset", func() bool { return slave.offset("g", "T") == 12 })
+	slave.want("T", 0, 30)
+	if err := master.stop(); err != nil {
+		t.Fatal(err)
+	}
+	p.dir[0] = t.TempDir()
+	master = p.start(0)
+	if got := master.offset("g", "T"); got != 12 {
+		t.Errorf("offset %d", got)
+	}
+	master.want("T", 0, 30)
+	master.sendAll("T", 30, 40)
+	slave.want("T", 30, 40)
+}
+
+// In a set with an acting master the slave with the lowest id stands for a master that is gone, and gives its place back.
+func TestSet_ActingMaster(t *testing.T) {
+	p := newSet(t, "enableSlaveActingMaster=true", "totalReplicas=3", "brokerHeartbeatInterval=100")
+	one, two := p.start(1), p.start(2)
+	master := p.start(0)
+	master.sendAll("T", 0, 10)
+	one.want("T", 0, 10)
+	two.want("T", 0, 10)
+	all := fmt.Sprintf("map[0:%s 1:%s 2:%s]", master.addr, one.addr, two.addr)
+	if got := p.route(master, "T"); got != all {
+		t.Errorf("route %s, want %s", got, all)
+	}
+	if err := master.stop(); err != nil {
+		t.Fatal(err)
+	}
+	one.until("the duty", one.broker.onDuty.Load)
+	if got, want := p.route(one, "T"), fmt.Sprintf("map[0:%s 2:%s]", one.addr, two.addr); got != want {
+		t.Errorf("route %s, want %s", got, want)
+	}
+	if two.broker.onDuty.Load() {
+		t.Error("two act for one master")
+	}
+	one.commit("g", "T", 7)
+	if err := one.stop(); err != nil {
+		t.Fatal(err)
+	}
+	two.until("the duty", two.broker.onDuty.Load)
+	one = p.start(1)
+	two.until("the duty of the lower id", func() bool { return one.broker.onDuty.Load() && !two.broker.onDuty.Load() })
+
+	master = p.start(0)
+	if got := master.offset("g", "T"); got != 7 {
+		t.Errorf("the master came back with offset %d", got)
+	}
+	one.until("the end of the duty", func() bool { return !one.broker.onDuty.Load() })
+	master.sendAll("T", 10, 20)
+	one.want("T", 10, 20)
+	two.want("T", 10, 20)
+	if got := p.route(master, "T"); got != all {
+		t.Errorf("route %s, want %s", got, all)
+	}
+}
+
+// With lockInStrictMode most members of a set must give a queue.
+func TestSet_StrictLocks(t *testing.T) {
+	p := newSet(t, "lockInStrictMode=true", "totalReplicas=3")
+	one := p.start(1)
+	master := p.start(0)
+	ask := func(h *house, client string) int {
+		body := fmt.Sprintf(`{"clientId":%q,"consumerGroup":"g","mqSet":[{"brokerName":"a","queueId":0,"topic":"T"}],"onlyThisBroker":false}`, client)
+		r := h.call(protocol.LockBatchMq, body)
+		var out protocol.LockBatchResponseBody
+		if r.Code != protocol.Success || out.Unmarshal(r.Body) != nil {
+			t.Fatalf("code %d %q", r.Code, r.Remark)
+		}
+		return len(out.LockOKMQSet)
+	}
+	master.until("the lock", func() bool { return ask(master, "c1") == 1 }) // when they know each other
+	if got := ask(one, "c2"); got != 0 {
+		t.Error("two clients have one queue")
+	}
+	if r := master.call(protocol.UnlockBatchMq, `{"clientId":"c1","consumerGroup":"g","mqSet":[{"brokerName":"a","queueId":0,"topic":"T"}],"onlyThisBroker":false}`); r.Code != protocol.Success {
+		t.Errorf("unlock: code %d %q", r.Code, r.Remark)
+	}
+	one.until("the lock", func() bool { return ask(one, "c2") == 1 })
+	if err := one.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(master, "c3"); got != 0 {
+		t.Error("one of three members is enough")
+	}
+}
+
+// A slave does not join with the store of another set.
+func TestPair_ForeignStore(t *testing.T) {
+	p := newSet(t)
+	if err := p.start(0).stop(); err != nil {
+		t.Fatal(err)
+	}
+	s := settings.NewBroker(settings.Machine{Home: p.dir[0], IP: "127.0.0.1", HostName: "b", Processors: 2}, slog.New(slog.DiscardHandler))
+	for _, kv := range []string{"storePathRootDir=" + p.dir[0], "listenPort=" + strconv.Itoa(p.port[1]), "brokerRole=SLAVE", "brokerId=1", "brokerName=other"} {
+		k, v, _ := strings.Cut(kv, "=")
+		s.Set(k, v)
+	}
+	b, err := New(Config{Settings: s, Log: slog.New(slog.DiscardHandler)})
+	if err == nil || !strings.Contains(err.Error(), "belongs to broker a of cluster DefaultCluster") {
+		t.Errorf("error is %v", err)
+	}
+	if b != nil {
+		b.Close()
+	}
+	if err := p.start(0, "brokerName=renamed").stop(); err != nil { // a master may be renamed
+		t.Fatal(err)
+	}
+}

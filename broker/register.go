@@ -25,7 +25,8 @@ type registrar struct {
 	topics   *meta.Topics
 	servers  *nameServers
 	namesrv  *rpc.Namesrv
-	acting   bool   // enableSlaveActingMaster: signs of life each second, and a look at who else is there
+	acting   bool   // enableSlaveActingMaster: signs of life each second
+	watches  bool   // who else is in the set is asked each second
 	heard    func() // bell: a NameServer has said where the master is, or who is in the set; nil is nobody
 	log      *slog.Logger
 
@@ -37,7 +38,8 @@ type registrar struct {
 const retryAfter = 5 * time.Second
 
 func newRegistrar(id identity, s *settings.Settings, l *live, log *slog.Logger) *registrar {
-	return &registrar{id: id, settings: s, live: l, servers: newNameServers(s, log), acting: s.Bool("enableSlaveActingMaster"), log: log, tellers: make(map[string]*teller)}
+	acting := s.Bool("enableSlaveActingMaster")
+	return &registrar{id: id, acting: acting, watches: acting || id.id != 0 || s.Bool("lockInStrictMode"), settings: s, live: l, servers: newNameServers(s, log), log: log, tellers: make(map[string]*teller)}
 }
 
 // mark notes changed topics; they are registered at once. It never blocks.
@@ -98,12 +100,12 @@ func (r *registrar) follow(ctx context.Context, wg *sync.WaitGroup, addrs []stri
 		if r.tellers[addr] != nil {
 			continue
 		}
-		t := &teller{registrar: r, addr: addr, wake: make(chan struct{}, 1), tried: make(chan struct{}), dirty: make(map[string]bool)}
+		t := &teller{registrar: r, addr: addr, wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1), tried: make(chan struct{}), dirty: make(map[string]bool)}
 		life, stop := context.WithCancel(ctx)
 		t.stop = stop
 		r.tellers[addr] = t
 		wg.Go(func() { t.run(life) })
-		if r.acting || r.id.id != 0 {
+		if r.watches {
 			wg.Go(func() { t.beat(life) })
 		}
 	}

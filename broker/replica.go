@@ -143,7 +143,15 @@ func (b *Broker) positionOf(ctx context.Context, addr, which string) (int64, err
 func (b *Broker) heard() {
 	b.placeMu.Lock()
 	defer b.placeMu.Unlock()
-	b.setMaster(b.registrar.master(b.said))
+	p := b.registrar.master(b.said)
+	if b.registrar.acting {
+		members, ok := b.registrar.members(time.Now())
+		if !ok {
+			return
+		}
+		p = b.lookAround(members, p)
+	}
+	b.setMaster(p)
 }
 
 // setMaster follows a master; placeMu is held. haMasterAddress, where it is set, wins over the address that others say;
@@ -218,6 +226,7 @@ func (b *Broker) exchange(_ context.Context, c *protocol.Call) (protocol.Fielder
 func (b *Broker) told(p place) {
 	b.placeMu.Lock()
 	defer b.placeMu.Unlock()
+	b.toldAt = time.Now()
 	b.setMaster(p)
 }
 

@@ -80,13 +80,8 @@ func checkOrigin(fs vfs.FS, root string, id identity, log *slog.Logger) error {
 // container: so a slave sends nobody away by itself.
 func (b *Broker) placed() {
 	s := b.cfg.Settings
-	set := func() {
-		b.place.Store(&pull.Place{
-			ID: b.id.id, MinID: b.id.id, Slave: b.isSlave(), OffsetCheck: s.Bool("offsetCheckInSlave"),
-			SlaveRead: s.Bool("slaveReadEnable"), Far: b.store.HotBytes(),
-		})
-	}
-	set()
-	s.OnChange("slaveReadEnable", set)
-	s.OnChange("offsetCheckInSlave", set)
+	b.place.Store(&pull.Place{
+		ID: b.id.id, MinID: b.id.id, Slave: b.isSlave() && !b.onDuty.Load(), OffsetCheck: s.Bool("offsetCheckInSlave"),
+		SlaveRead: s.Bool("slaveReadEnable"), Far: b.store.HotBytes(),
+	})
 }

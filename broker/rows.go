@@ -30,8 +30,8 @@ func (b *Broker) rows() []dispatch.Row {
 		turn(protocol.UnregisterClient, b.member.Unregister),
 		turn(protocol.CheckClientConfig, b.member.Check),
 		turn(protocol.GetConsumerListByGroup, b.member.List),
-		turn(protocol.LockBatchMq, b.member.Lock),
-		turn(protocol.UnlockBatchMq, b.member.Unlock),
+		turn(protocol.LockBatchMq, b.lock),
+		turn(protocol.UnlockBatchMq, b.unlock),
 
 		turn(protocol.QueryConsumerOffset, b.query.Committed),
 		turn(protocol.UpdateConsumerOffset, b.query.Commit),
@@ -87,6 +87,7 @@ func (b *Broker) rows() []dispatch.Row {
 		pool(protocol.GetTimerCheckPoint, b.manage.TimerCheckpoint),
 		pool(protocol.GetTimerMetrics, b.manage.TimerMetrics),
 		pool(protocol.ExchangeBrokerHaInfo, b.exchange),
+		pool(protocol.NotifyMinBrokerIdChange, b.minBroker),
 		pool(protocol.GetBrokerHaStatus, b.manage.HAStatus),
 		pool(protocol.ResetMasterFlushOffset, b.resetFlushOffset),
 

@@ -79,6 +79,9 @@ func (b *Broker) announce(ctx context.Context) error {
 	}
 	b.wholeOnce()
 	b.taking.Store(!b.isSlave())
+	if !b.isSlave() {
+		b.setDuty(true)
+	}
 	return b.registrar.Run(ctx, func(registered int) {
 		if b.cfg.Ready != nil && ctx.Err() == nil {
 			b.cfg.Ready(Ready{Name: b.id.name, Addr: b.id.addr.String(), Namesrv: b.cfg.Settings.String("namesrvAddr"), Registered: registered})

@@ -18,6 +18,7 @@ type teller struct {
 	*registrar
 	addr  string
 	wake  chan struct{} // holds one: there are names in dirty
+	hurry chan struct{} // holds one: beat is to look at once
 	tried chan struct{} // closed after the first attempt
 	stop  context.CancelFunc
 
@@ -41,6 +42,14 @@ func (t *teller) mark(names []string) {
 	t.mu.Unlock()
 	select {
 	case t.wake <- struct{}{}:
+	default:
+	}
+}
+
+// look has beat look at once. It never blocks.
+func (t *teller) look() {
+	select {
+	case t.hurry <- struct{}{}:
 	default:
 	}
 }
@@ -243,6 +252,7 @@ func (t *teller) beat(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
+		case <-t.hurry:
 		case <-ctx.Done():
 			return
 		}

@@ -153,9 +153,12 @@ var byKey = remedies{"listenPort", "storePathRootDir"}
 func (r remedies) explain(err error) error {
 	var locked *vfs.LockedError
 	var port *net.OpError
+	var of *broker.PortError
 	switch {
 	case errors.As(err, &locked):
 		return fmt.Errorf("%w; stop that process, or give this broker a store of its own (%s)", err, r.folder)
+	case errors.As(err, &of) && of.Key != "listenPort":
+		return fmt.Errorf("%w, the HA port of the broker (%s chooses another one, else it is one above the broker's: %s)", err, of.Key, r.port)
 	case errors.As(err, &port):
 		return fmt.Errorf("%w (%s chooses another port)", err, r.port)
 	case errors.Is(err, fs.ErrPermission):
