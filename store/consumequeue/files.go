@@ -265,6 +265,21 @@ func (f *files) syncOne(key fileKey, created bool, dirs map[string]bool) error {
 	if key.q.dead.Load() {
 		return nil
 	}
+	if err := f.syncFile(key); err != nil {
+		return err
+	}
+	if created || !key.q.named || f.nameless {
+		dir := f.queueDir(key.q)
+		if err := f.fs.SyncDir(dir); err != nil {
+			return err
+		}
+		dirs[filepath.Dir(dir)], dirs[f.dir] = true, true
+	}
+	return nil
+}
+
+// syncFile brings what was written to a file onto the disk.
+func (f *files) syncFile(key fileKey) error {
 	o, err := f.get(key, false)
 	if err != nil {
 		return err
@@ -275,13 +290,6 @@ func (f *files) syncOne(key fileKey, created bool, dirs map[string]bool) error {
 	}
 	if err != nil {
 		return fmt.Errorf("cannot sync consume queue %s/%d: %w", key.q.topic, key.q.id, err)
-	}
-	if created || !key.q.named || f.nameless {
-		dir := f.queueDir(key.q)
-		if err := f.fs.SyncDir(dir); err != nil {
-			return err
-		}
-		dirs[filepath.Dir(dir)], dirs[f.dir] = true, true
 	}
 	return nil
 }

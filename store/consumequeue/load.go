@@ -199,6 +199,9 @@ func (s *Set) Trim(q *Queue, physical int64) error {
 	}
 	size := s.files.size
 	for q.base >= 0 && q.base+size <= min(first, q.end()-1)*s.unit {
+		if err := s.files.syncFile(fileKey{q, q.base + size}); err != nil { // it tells the numbers of the queue then
+			return err
+		}
 		if err := s.files.removeFile(q, q.base); err != nil {
 			return err
 		}
