@@ -273,14 +273,18 @@ func (g *get) choose(u consumequeue.Unit) {
 	g.res.LastPhysical = u.Physical
 }
 
-// copyRun copies the run. If its file was dropped meanwhile, its messages do not count.
+// copyRun copies the run. If its file was dropped meanwhile, or the log was cut before its end, its messages do not count.
 func (g *get) copyRun() {
 	if g.runAt < 0 {
 		return
 	}
 	at, n := len(g.dst), int(g.runEnd-g.runAt)
 	g.dst = grow(g.dst, n)
-	if err := g.store.log.ReadAt(g.dst[at:], g.runAt); err != nil {
+	err := g.store.log.ReadAt(g.dst[at:], g.runAt)
+	if err == nil && g.runEnd > g.store.log.Max() {
+		err = segment.ErrGone
+	}
+	if err != nil {
 		g.dst = g.dst[:at]
 		g.res.Count -= g.runMsgs
 		g.res.Bytes -= n

@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"math"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -179,5 +180,47 @@ func TestStore_Get_Behind(t *testing.T) {
 		if _, res := s.Get(q, Read{From: c.from, Max: 1, Match: c.match}, nil); res.Behind != c.want || res.Status != c.status {
 			t.Errorf("from %d: %d behind, status %v; want %d, %v", c.from, res.Behind, res.Status, c.want, c.status)
 		}
+	}
+}
+
+// Who reads while the end of the log is cut off gets whole records or none.
+func TestStore_Get_WhileCut(t *testing.T) {
+	for range 10 {
+		s := testStore(t, t.TempDir(), func(c *Config) { c.FileSize, c.QueueFileSize = 4<<20, 200_000 })
+		var cut int64
+		for i := range 200 {
+			if b := send(t, s, "a", 0, numbered(0, 50)...); i == 10 {
+				cut = b.At(0).Physical
+			}
+		}
+		q := s.Find([]byte("a"), 0)
+		var stop atomic.Bool
+		var readers sync.WaitGroup
+		for range 2 {
+			readers.Go(func() {
+				for at := int64(600); !stop.Load(); {
+					dst, res := s.Get(q, Read{From: at, Max: 32}, nil)
+					if at = res.Next; res.Status != Found {
+						at = 600
+					}
+					for len(dst) > 0 {
+						r, err := message.Decode(dst)
+						if err != nil || !r.CheckCRC() {
+							t.Errorf("a broken record was given out: %v", err)
+							return
+						}
+						dst = dst[r.Size:]
+					}
+				}
+			})
+		}
+		for range 1000 {
+			s.Get(q, Read{Max: 1}, nil)
+		}
+		if err := s.CutLog(cut); err != nil {
+			t.Fatal(err)
+		}
+		stop.Store(true)
+		readers.Wait()
 	}
 }

@@ -128,6 +128,8 @@ func (l *Log) Starts() []int64 {
 // alone would not do: after one that failed, pages are taken for clean though the disk does not have them. From then
 // on the log can be appended to.
 func (l *Log) Cut(from, end int64) error {
+	l.max.Store(end) // before anything changes: readers look at it again when they have copied
+	l.flushed.Store(end)
 	if err := l.row.DropFrom(max(end, l.Min()+1)); err != nil {
 		return err
 	}
@@ -154,8 +156,6 @@ func (l *Log) Cut(from, end int64) error {
 			}
 		}
 	}
-	l.max.Store(end)
-	l.flushed.Store(end)
 	return nil
 }
 
