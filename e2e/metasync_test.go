@@ -209,6 +209,9 @@ func TestMetaSyncJavaMaster(t *testing.T) {
 			}
 			change(t, m)
 			follows("after changes")
+			if java5 {
+				learns(t, m, slave)
+			}
 
 			master.kill()
 			commitOffset(t, s, "MetaG", "MetaA", 0, 6) // a client goes on at the slave
@@ -225,6 +228,30 @@ func TestMetaSyncJavaMaster(t *testing.T) {
 				t.Errorf("an offset that was committed to the slave is now %v", a.ext)
 			}
 		})
+	}
+}
+
+// learns makes topics whose queues are not plain and sends to them at once, so that the messages reach the slave before the
+// table does. The slave must give them queues of their kind.
+func learns(t *testing.T, master *wire, slave *server) {
+	t.Helper()
+	const n = 20
+	for i := range n {
+		name := fmt.Sprint("MetaLate", i)
+		updateTopic(t, master, name, 1, "+queue.type=BatchCQ")
+		if _, err := master.send(name, 0, []byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range n {
+		name := fmt.Sprint("MetaLate", i)
+		eventually(t, 20*time.Second, "the slave has queues of "+name, func() bool {
+			_, err := os.Stat(filepath.Join(slave.dir, "store", "batchconsumequeue", name))
+			return err == nil
+		})
+		if _, err := os.Stat(filepath.Join(slave.dir, "store", "consumequeue", name)); err == nil {
+			t.Errorf("the slave has plain queues of %s", name)
+		}
 	}
 }
 
