@@ -149,6 +149,14 @@ func (d *disk) mount() error {
 		return fmt.Errorf("cannot mount with %q: %w", d.options, err)
 	}
 	d.mounted = true
+	f, err := os.Open(d.dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Sync(); err != nil { // somebody has a copy of the mount, and the kernel the old file system
+		return fmt.Errorf("mounted, and still without power: %w", err)
+	}
 	return nil
 }
 

@@ -3,14 +3,17 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -32,8 +35,75 @@ func TestPowerCut(t *testing.T) {
 	if s := os.Getenv("E2E_CUTS"); s != "" {
 		cuts, _ = strconv.Atoi(s)
 	}
-	t.Run("SYNC_FLUSH", func(t *testing.T) { powerCuts(t, "SYNC_FLUSH", cuts) })
-	t.Run("ASYNC_FLUSH", func(t *testing.T) { powerCuts(t, "ASYNC_FLUSH", (cuts+4)/5) })
+	t.Run("SYNC_FLUSH", func(t *testing.T) { apart(t, func() { powerCuts(t, "SYNC_FLUSH", cuts) }) })
+	t.Run("ASYNC_FLUSH", func(t *testing.T) { apart(t, func() { powerCuts(t, "ASYNC_FLUSH", (cuts+4)/5) }) })
+	notRun.Lock()
+	defer notRun.Unlock()
+	for _, line := range notRun.lines {
+		if why, found := strings.CutPrefix(line, notRunCuts); found {
+			t.Skip(why)
+		}
+	}
+}
+
+// apart runs a test in a process with a mount namespace of its own. Else a namespace that anybody makes meanwhile holds a copy
+// of the mount, and the file system does not go when it is unmounted here; and mounts and devices go with the process.
+func apart(t *testing.T, test func()) {
+	const inside = "E2E_APART"
+	if os.Getenv(inside) == t.Name() {
+		test()
+		return
+	}
+	if os.Geteuid() != 0 {
+		noPowerCuts(t, errors.New("mounting needs root"))
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"-test.run=^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$", "-test.v=" + strconv.FormatBool(testing.Verbose())}
+	if end, ok := t.Deadline(); ok {
+		args = append(args, "-test.timeout="+time.Until(end).String())
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Env = append(os.Environ(), inside+"="+t.Name(), "E2E_ROCKETD="+program(t))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		noPowerCuts(t, err)
+	}
+	var why string
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		line := lines.Text()
+		if _, found := strings.CutPrefix(line, notRunCuts); found {
+			why = line
+		} else if line != "PASS" && line != "FAIL" {
+			fmt.Println(line)
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if why != "" {
+		noPowerCuts(t, errors.New(strings.TrimPrefix(why, notRunCuts)))
+	}
+}
+
+const notRunCuts = "NOT RUN: power cuts: "
+
+// noPowerCuts says loudly that this machine does not allow them. It is no tool that is missing, so on CI it is no failure.
+func noPowerCuts(t *testing.T, why error) {
+	t.Helper()
+	notRun.Lock()
+	if line := notRunCuts + why.Error(); !slices.Contains(notRun.lines, line) {
+		notRun.lines = append(notRun.lines, line)
+	}
+	notRun.Unlock()
+	t.Skip(why)
 }
 
 func powerCuts(t *testing.T, flush string, cuts int) {
@@ -43,12 +113,8 @@ func powerCuts(t *testing.T, flush string, cuts int) {
 		image = filepath.Join(other, filepath.Base(work)+"-"+flush)
 	}
 	d, err := newDisk(filepath.Join(dir, "store"), image, 512<<20)
-	if err != nil { // not a tool that is missing: also on CI no failure
-		line := fmt.Sprintf("NOT RUN: power cuts (%s): %v", flush, err)
-		notRun.Lock()
-		notRun.lines = append(notRun.lines, line)
-		notRun.Unlock()
-		t.Skip(line)
+	if err != nil {
+		noPowerCuts(t, err)
 	}
 	t.Cleanup(d.close)
 	r := &cutter{t: t, disk: d, sync: flush == "SYNC_FLUSH"}
