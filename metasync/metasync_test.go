@@ -161,6 +161,25 @@ func TestService_Offsets(t *testing.T) {
 	})
 }
 
+// What was taken is on the disk: a slave that is killed and started as the master has it.
+func TestService_OffsetsPersist(t *testing.T) {
+	m := newMaster()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSlave(t, dir, m)
+		s.SetMaster("m:1")
+		for _, want := range []int64{10, 20} {
+			m.commit("T@G", want)
+			s.after(4 * time.Second)
+			again, err := offset.Open(offset.Config{FS: vfs.OS, Dir: dir, Log: s.cfg.Log})
+			s.must(err)
+			if got, _ := again.Get([]byte("G"), []byte("T"), 0); got != want {
+				t.Errorf("offset on the disk is %d, the master's %d", got, want)
+			}
+		}
+	})
+}
+
 // One line when it fails, one when it goes on. Nothing is given up meanwhile; without topics nothing is synced.
 func TestService_Fails(t *testing.T) {
 	m := newMaster()

@@ -40,6 +40,9 @@ func (f *follower) syncOffsets(ctx context.Context) (time.Duration, error) {
 	}
 	f.cfg.Offsets.Follow(now, f.shown, version)
 	f.shown = now
+	if err := f.cfg.Offsets.Persist(); err != nil { // both brokers may be killed soon, one after the other
+		return 0, err
+	}
 	offsets := 0
 	for _, queues := range now {
 		offsets += len(queues)
