@@ -5,7 +5,7 @@ E2E_TIMEOUT ?= 50m
 FUZZTIME ?= 20s
 RUN ?= .
 
-.PHONY: build run test test-go test-e2e test-java lint fmt generate fuzz bench clean toolchain
+.PHONY: build run test test-go test-e2e powercut test-java lint fmt generate fuzz bench clean toolchain
 
 build: toolchain        ## one static binary, ./rocketd
 	CGO_ENABLED=0 go build -trimpath -o rocketd ./cmd/rocketd
@@ -25,8 +25,12 @@ test-go: toolchain
 	go test -race ./...
 
 test-e2e: toolchain     ## RUN=TestCrash chooses, E2E_ROUNDS=200 sets the rounds of kill -9 (e2e/doc.go)
-	@tools/toolchain peers
+	@tools/toolchain peers ext4
 	cd e2e && go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -run '$(RUN)'
+
+powercut: toolchain     ## cuts the power of a broker's file system E2E_CUTS times; wants root and a loop device, else says so
+	@tools/toolchain ext4
+	cd e2e && E2E_CUTS=$${E2E_CUTS:-200} go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -run '^TestPowerCut$$'
 
 test-java: toolchain    ## the same tests against Java's servers: proves the tests, not rocketd
 	@tools/toolchain peers

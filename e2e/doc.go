@@ -8,7 +8,9 @@
 //
 //	E2E_SERVER=java    the same tests against Java's NameServer and broker, which is how a test is proved
 //	E2E_ROCKETD=PATH   the program to test (default: built from this checkout)
-//	E2E_ROUNDS=200     rounds of kill -9 (default 20)
+//	E2E_ROUNDS=200     rounds of kill -9 (default 20), half of them with each flushDiskType
+//	E2E_CUTS=200       power cuts with SYNC_FLUSH, and a fifth more with ASYNC_FLUSH (default 25)
+//	E2E_CUT_DIR=DIR    keep the images of the disks whose power is cut there (default: in the folder of the run)
 //	E2E_KEEP=DIR       keep logs and stores there (default: a folder that is removed)
 //	CI=true            a peer whose toolchain is missing is a failure, not a line that says so
 //
