@@ -169,6 +169,10 @@ func TestService_Topics(t *testing.T) {
 		check(`topicSeq=2 maxTopicNum=3 dataVersion={"counter":1}`, "A B C")
 		check("topicSeq=9 maxTopicNum=3", "")
 		check("topicSeq=-1 maxTopicNum=-1", "")
+		check("nothing=known", "A B C FFT")
+		f.settings["splitMetadataSize"] = "2"
+		check("topicSeq=1 maxTopicNum=3", "B C")
+		check("topicSeq=1", "B C")
 		f.settings["enableSplitMetadata"] = "false"
 		check("topicSeq=0 maxTopicNum=3", "A B C FFT")
 	})

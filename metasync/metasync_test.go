@@ -183,9 +183,13 @@ func TestService_OffsetsPersist(t *testing.T) {
 // One line when it fails, one when it goes on. Nothing is given up meanwhile; without topics nothing is synced.
 func TestService_Fails(t *testing.T) {
 	m := newMaster()
-	m.trouble = func(*protocol.Command) (*protocol.Command, error) { return nil, errGone }
+	tries := 0
+	m.trouble = func(*protocol.Command) (*protocol.Command, error) { tries++; return nil, errGone }
 	test(t, m, func(s *slave) {
 		s.after(time.Minute)
+		if tries != 21 { // who does not answer one question is not asked the next ones
+			t.Errorf("%d questions in a minute", tries)
+		}
 		s.check("log", s.said(), `level=WARN msg="cannot get the tables of the master; nothing of its log is copied before its topics are known" addr=m:1 err="topics: connection refused"`+"\n")
 		select {
 		case <-s.Synced():
