@@ -162,7 +162,7 @@ func (b *Broker) openState() (err error) {
 		Appended:      b.appended,
 		IndexMs:       b.indexMs,
 		Flushed:       b.flushed,
-		Confirm:       func() int64 { return b.put.Confirmed() },
+		Confirm:       b.confirmed,
 		Learn:         b.learn,
 		Arrived:       b.arrived,
 		Cut:           b.cut,

@@ -247,6 +247,31 @@ func TestPair_MasterLostItsTail(t *testing.T) {
 	slave.want("U", 5, 6)
 }
 
+// An old master that comes back as a slave shows nothing of what no other broker has, until its new master has it.
+func TestPair_OldMasterShowsNoTail(t *testing.T) {
+	p := newSet(t, "slaveTimeout=100")
+	slave, master := p.start(1), p.start(0)
+	master.sendAll("T", 0, 10)
+	slave.want("T", 0, 10)
+	if err := slave.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if r := master.send("T", "nobody else has this"); r.Code != protocol.FlushSlaveTimeout {
+		t.Fatalf("code %d %q", r.Code, r.Remark)
+	}
+	if err := master.stop(); err != nil {
+		t.Fatal(err)
+	}
+	p.dir[0], p.dir[1] = p.dir[1], p.dir[0]
+	old := p.start(1)
+	old.want("T", 0, 10)
+	if r := old.pull("T", 10, 100*time.Millisecond, "*"); r.Code != protocol.PullNotFound {
+		t.Errorf("code %d, %q", r.Code, bodies(t, r.Body))
+	}
+	p.start(0) // it takes what its slave has more
+	old.until("the new master", func() bool { return old.pull("T", 10, 100*time.Millisecond, "*").Code == protocol.Success })
+}
+
 // A master with a new disk gets everything from its slave.
 func TestPair_MasterWithNewDisk(t *testing.T) {
 	p := newSet(t)

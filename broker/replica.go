@@ -98,6 +98,15 @@ func (b *Broker) flushed(int64) {
 	}
 }
 
+// confirmed is how far consumers may read, as far as other brokers are concerned. What a slave has of its master's log has
+// two copies; what else it holds when it starts, perhaps as a master's that was, may be nowhere else and be cut off.
+func (b *Broker) confirmed() int64 {
+	if b.isSlave() && (b.copier == nil || !b.copier.Follows()) {
+		return 0
+	}
+	return b.put.Confirmed()
+}
+
 // arrived is the bell of the store: the master's log brought messages.
 func (b *Broker) arrived(q *consumequeue.Queue, physical int64) { b.put.Arrived(q, physical) }
 

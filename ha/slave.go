@@ -155,6 +155,9 @@ func (s *Slave) Status() Status {
 	return st
 }
 
+// Follows tells whether the log is known to be the master's, all of it: it has been compared and goes on. It is cheap.
+func (s *Slave) Follows() bool { return State(s.status.state.Load()) == Copying }
+
 // Run copies the log of the master, whatever happens to the connection, until ctx ends.
 func (s *Slave) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
