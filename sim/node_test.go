@@ -268,7 +268,7 @@ func (p *process) confirmed() int64 {
 		return math.MaxInt64
 	case p.master != nil:
 		return p.Replicated()
-	case p.slave != nil && p.slave.Status().State == ha.Copying:
+	case p.slave != nil && p.slave.Follows():
 		return math.MaxInt64
 	}
 	return 0
