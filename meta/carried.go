@@ -34,12 +34,12 @@ func OpenCarried(cfg Config) (*Carried, error) {
 	}{
 		{&c.DelayOffsets, "delayOffset.json", document(func() *delayOffsets {
 			return &delayOffsets{DataVersion: &protocol.DataVersion{Timestamp: time.Now().UnixMilli()}}
-		}, func(v *delayOffsets) bool { return v.OffsetTable != nil }, true)},
-		{&c.RequestModes, "messageRequestMode.json", document(func() *requestModes { return new(requestModes) }, func(v *requestModes) bool { return v.Modes != nil }, true)},
+		}, func(v *delayOffsets) bool { return v.OffsetTable != nil }, furtherDelays, true)},
+		{&c.RequestModes, "messageRequestMode.json", document(func() *requestModes { return new(requestModes) }, func(v *requestModes) bool { return v.Modes != nil }, nil, true)},
 		{&c.TimerCheckpoint, "timercheck", timerCheckpoint},
 		{&c.TimerMetrics, "timermetrics", document(func() *timerMetrics {
 			return &timerMetrics{DataVersion: protocol.DataVersion{Timestamp: time.Now().UnixMilli()}}
-		}, func(v *timerMetrics) bool { return v.TimingCount != nil }, false)},
+		}, func(v *timerMetrics) bool { return v.TimingCount != nil }, nil, false)},
 	} {
 		t, err := openText(cfg, one.file, one.shape)
 		if err != nil {
@@ -65,8 +65,8 @@ type shape struct {
 	accept func(wire, old []byte) (canon []byte, _ error) // checks what came from elsewhere
 	save   func(canon []byte) (file []byte, _ error)
 	load   func(file []byte) (wire []byte, _ error)
-	// version is that of a table which has one, else the zero.
-	version func(canon []byte) protocol.DataVersion
+	// further is what is further of two tables.
+	further func(canon, old []byte) ([]byte, error)
 }
 
 func openText(cfg Config, file string, s shape) (*Text, error) {
@@ -99,17 +99,21 @@ func (t *Text) Bytes() []byte { return *t.current.Load() }
 // changes nothing.
 func (t *Text) Put(wire []byte) error { return t.put(wire, false) }
 
-// PutNewer is Put of a table whose version is not older than that of what is there; an older one changes nothing.
-func (t *Text) PutNewer(wire []byte) error { return t.put(wire, true) }
+// Advance is Put of what is further there than here: deliveries that went on elsewhere. Of RequestModes and TimerMetrics
+// nothing is.
+func (t *Text) Advance(wire []byte) error { return t.put(wire, true) }
 
-func (t *Text) put(wire []byte, newer bool) error {
+func (t *Text) put(wire []byte, advance bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	canon, err := t.shape.accept(wire, t.Bytes())
+	if err == nil && advance {
+		canon, err = t.shape.further(canon, t.Bytes())
+	}
 	if err != nil {
 		return fmt.Errorf("cannot use this as %s: %w", filepath.Base(t.path), err)
 	}
-	if bytes.Equal(canon, t.Bytes()) || newer && t.shape.version(canon).Compare(t.shape.version(t.Bytes())) < 0 {
+	if bytes.Equal(canon, t.Bytes()) {
 		return nil
 	}
 	file, err := t.shape.save(canon)
@@ -124,8 +128,8 @@ func (t *Text) put(wire []byte, newer bool) error {
 }
 
 // document is the shape of a table in JSON, whose file is the same text, pretty or not. whole tells whether the table is in
-// the text at all.
-func document[V any](empty func() *V, whole func(*V) bool, pretty bool) shape {
+// the text at all; further makes of v what is further of both.
+func document[V any](empty func() *V, whole func(*V) bool, further func(v, old *V), pretty bool) shape {
 	return shape{
 		empty: func() []byte { wire, _ := laxjson.Marshal(empty()); return wire },
 		accept: func(wire, _ []byte) ([]byte, error) {
@@ -149,17 +153,30 @@ func document[V any](empty func() *V, whole func(*V) bool, pretty bool) shape {
 			return laxjson.MarshalIndent(v)
 		},
 		load: func(file []byte) ([]byte, error) { return file, nil },
-		version: func(canon []byte) protocol.DataVersion {
-			var v struct {
-				DataVersion protocol.DataVersion `json:"dataVersion"`
+		further: func(canon, old []byte) ([]byte, error) {
+			if further == nil {
+				return old, nil
 			}
-			_ = laxjson.Unmarshal(canon, &v) // it was written by Marshal
-			return v.DataVersion
+			v, o := new(V), new(V)
+			if err := errors.Join(laxjson.Unmarshal(canon, v), laxjson.Unmarshal(old, o)); err != nil {
+				return nil, err
+			}
+			further(v, o)
+			return laxjson.Marshal(v)
 		},
 	}
 }
 
 type delayOffsets = protocol.DelayOffsetSerializeWrapper
+
+func furtherDelays(v, old *delayOffsets) {
+	for level, offset := range old.OffsetTable {
+		v.OffsetTable[level] = max(v.OffsetTable[level], offset)
+	}
+	if v.DataVersion == nil || old.DataVersion != nil && old.DataVersion.Compare(*v.DataVersion) > 0 {
+		v.DataVersion = old.DataVersion
+	}
+}
 
 // requestModes says for each topic which groups pop. Source: Java MessageRequestModeSerializeWrapper.
 type requestModes struct {
@@ -225,9 +242,19 @@ var timerCheckpoint = shape{
 		}
 		return file[:timerCheckpointSize:timerCheckpointSize], nil
 	},
-	version: func(canon []byte) protocol.DataVersion {
-		n := func(at int) int64 { return int64(binary.BigEndian.Uint64(canon[at:])) }
-		return protocol.DataVersion{StateVersion: n(32), Timestamp: n(40), Counter: n(48)}
+	further: func(canon, old []byte) ([]byte, error) {
+		number := func(b []byte, at int) int64 { return int64(binary.BigEndian.Uint64(b[at:])) }
+		version := func(b []byte) protocol.DataVersion {
+			return protocol.DataVersion{StateVersion: number(b, 32), Timestamp: number(b, 40), Counter: number(b, 48)}
+		}
+		both := bytes.Clone(canon)
+		for _, at := range []int{0, 24} {
+			binary.BigEndian.PutUint64(both[at:], uint64(max(number(canon, at), number(old, at))))
+		}
+		if version(old).Compare(version(canon)) > 0 {
+			copy(both[32:], old[32:])
+		}
+		return both, nil
 	},
 }
 

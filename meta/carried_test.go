@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"rocketd/internal/vfs"
-	"rocketd/protocol"
 )
 
 func openCarried(t *testing.T, dir string) *Carried {
@@ -31,16 +30,12 @@ func TestCarried_Java(t *testing.T) {
 	for _, one := range []struct {
 		file     string
 		from, to *Text
-		version  protocol.DataVersion
 	}{
-		{"delayOffset.json", java.DelayOffsets, ours.DelayOffsets, protocol.DataVersion{Counter: 18, Timestamp: 1795567633270}},
-		{"messageRequestMode.json", java.RequestModes, ours.RequestModes, protocol.DataVersion{}},
-		{"timercheck", java.TimerCheckpoint, ours.TimerCheckpoint, protocol.DataVersion{Counter: 78, Timestamp: 1795567682871}},
-		{"timermetrics", java.TimerMetrics, ours.TimerMetrics, protocol.DataVersion{Counter: 75, Timestamp: 1795567574121}},
+		{"delayOffset.json", java.DelayOffsets, ours.DelayOffsets},
+		{"messageRequestMode.json", java.RequestModes, ours.RequestModes},
+		{"timercheck", java.TimerCheckpoint, ours.TimerCheckpoint},
+		{"timermetrics", java.TimerMetrics, ours.TimerMetrics},
 	} {
-		if v := one.from.shape.version(one.from.Bytes()); v != one.version {
-			t.Errorf("%s has version %+v", one.file, v)
-		}
 		must(t, one.to.Put(one.from.Bytes()))
 		want, err := os.ReadFile(filepath.Join("testdata/slave", one.file))
 		must(t, err)
@@ -62,7 +57,7 @@ func TestCarried_Java(t *testing.T) {
 func equalJSON(t *testing.T, a, b []byte) bool {
 	t.Helper()
 	canon := func(data []byte) string {
-		s := document(func() *timerMetrics { return nil }, func(*timerMetrics) bool { return true }, false)
+		s := document(func() *timerMetrics { return nil }, func(*timerMetrics) bool { return true }, nil, false)
 		text, err := s.accept(data, nil)
 		must(t, err)
 		return string(text)
@@ -98,13 +93,36 @@ func TestText_Put(t *testing.T) {
 	if got := string(openCarried(t, dir).DelayOffsets.Bytes()); got != `{"offsetTable":{1:9,2:0}}` {
 		t.Error(got)
 	}
+}
 
-	must(t, c.DelayOffsets.Put([]byte(`{"dataVersion":{"counter":5,"timestamp":1},"offsetTable":{1:9}}`)))
-	must(t, c.DelayOffsets.PutNewer([]byte(`{"dataVersion":{"counter":4,"timestamp":2},"offsetTable":{1:8}}`)))
-	must(t, c.DelayOffsets.PutNewer([]byte(`{"dataVersion":{"counter":5,"timestamp":1},"offsetTable":{1:10}}`)))
-	if got := string(c.DelayOffsets.Bytes()); got != `{"dataVersion":{"counter":5,"stateVersion":0,"timestamp":1},"offsetTable":{1:10}}` {
-		t.Error(got)
+// Of two tables the further deliveries count, each by itself, and the newer version.
+func TestText_Advance(t *testing.T) {
+	c := openCarried(t, t.TempDir())
+	check := func(to *Text, wire, want string) {
+		t.Helper()
+		must(t, to.Advance([]byte(wire)))
+		if got := string(to.Bytes()); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
+	must(t, c.DelayOffsets.Put([]byte(`{"dataVersion":{"counter":5,"timestamp":1},"offsetTable":{1:9,2:5}}`)))
+	check(c.DelayOffsets, `{"dataVersion":{"counter":4,"timestamp":2},"offsetTable":{1:8,3:7}}`,
+		`{"dataVersion":{"counter":5,"stateVersion":0,"timestamp":1},"offsetTable":{1:9,2:5,3:7}}`)
+	check(c.DelayOffsets, `{"offsetTable":{1:8}}`, `{"dataVersion":{"counter":5,"stateVersion":0,"timestamp":1},"offsetTable":{1:9,2:5,3:7}}`)
+	check(c.DelayOffsets, `{"dataVersion":{"counter":6,"timestamp":2},"offsetTable":{1:10}}`,
+		`{"dataVersion":{"counter":6,"stateVersion":0,"timestamp":2},"offsetTable":{1:10,2:5,3:7}}`)
+	check(c.RequestModes, `{"messageRequestModeMap":{"T":{}}}`, `{"messageRequestModeMap":{}}`)
+
+	checkpoint := func(numbers ...uint64) string {
+		var wire []byte
+		for _, n := range numbers {
+			wire = binary.BigEndian.AppendUint64(wire, n)
+		}
+		return string(wire)
+	}
+	must(t, c.TimerCheckpoint.Put([]byte(checkpoint(100, 0, 0, 50, 0, 7, 3))))
+	check(c.TimerCheckpoint, checkpoint(90, 1, 1, 60, 0, 9, 2), checkpoint(100, 0, 0, 60, 0, 7, 3))
+	check(c.TimerCheckpoint, checkpoint(110, 1, 1, 40, 0, 9, 4), checkpoint(110, 0, 0, 60, 0, 9, 4))
 }
 
 // One who never had timers has delivered all until now. Of another's checkpoint the place in its timer log is not taken.
@@ -154,7 +172,9 @@ func FuzzText(f *testing.F) {
 			if _, err := text.shape.save(canon); err != nil {
 				t.Fatal(err)
 			}
-			text.shape.version(canon)
+			if _, err := text.shape.further(canon, text.Bytes()); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }
