@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -60,9 +59,9 @@ type failing struct {
 // before is asked by the disk.
 func (f *failing) before(d *crashfs.Disk, p *process, op vfs.Op) error {
 	if op == vfs.OpSync && p.n.slow.Load() {
-		for range 300 { // others run meanwhile, as if it took long
-			runtime.Gosched()
-		}
+		// Others run meanwhile. That is real time, in which the clock of the bubble stands still: the caller may hold locks,
+		// and who waits for a lock does not let it go on.
+		_ = syscall.Nanosleep(&syscall.Timespec{Nsec: 500_000}, nil)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
