@@ -15,5 +15,6 @@
 //	CI=true            a peer whose toolchain is missing is a failure, not a line that says so
 //
 // The servers under test stand in server_test.go, the peers in peer_test.go and peers/README.md, and wire_test.go is a
-// remoting client of its own that shares no code with the product.
+// remoting client of its own that shares no code with the product. What a broker has is listed by inventory_test.go, and
+// held against what the next broker shows of the same store in exchange_test.go.
 package e2e

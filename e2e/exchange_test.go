@@ -121,6 +121,7 @@ func newHouse(t *testing.T, c *exchangeCase) *house {
 		"maxHashSlotNum=100", "maxIndexNum=400",
 		"fileReservedTime=72", "deleteWhen=" + strconv.Itoa(time.Now().Add(12*time.Hour).Hour()), "cleanResourceInterval=1000", "diskMaxUsedSpaceRatio=95",
 		"transactionCheckInterval=3600000", "transactionTimeOut=3600000", // half messages are left alone
+		"flushDelayOffsetInterval=1000", // a kill must not have Java deliver a second time
 		"waitTimeMillsInSendQueue=5000", "metricsExporterType=DISABLE", "autoCreateTopicEnable=true",
 	})
 	h.server = &server{name: "broker-a", addr: fmt.Sprintf("127.0.0.1:%d", port), dir: h.dir}
