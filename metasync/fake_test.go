@@ -215,11 +215,9 @@ type slave struct {
 	m    *master
 	stop context.CancelFunc
 
-	mu      sync.Mutex // guards what follows
-	log     bytes.Buffer
-	bell    []string
-	deleted []string
-	end     int64
+	mu   sync.Mutex // guards what follows
+	log  bytes.Buffer
+	bell []string
 }
 
 func (s *slave) Write(text []byte) (int, error) {
@@ -265,16 +263,6 @@ func newSlave(t *testing.T, dir string, m *master) *slave {
 	s.must(err)
 	s.Service = New(Config{
 		Master: rpc.NewBroker(m), Topics: topics, Groups: groups, Offsets: offsets, Carried: carried, Self: "s:1", Timers: true,
-		Deleted: func(names []string, end int64) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.deleted = append(s.deleted, fmt.Sprint(strings.Join(names, "+"), "@", end))
-		},
-		LogEnd: func() int64 {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			return s.end
-		},
 		Log: log,
 	})
 	ctx, stop := context.WithCancel(t.Context())
@@ -327,7 +315,7 @@ func (s *slave) check(what, got, want string) {
 	}
 }
 
-// said returns what was logged since the last time, rung for which topics the bell rang, gone which the master has no more.
+// said returns what was logged since the last time, rung for which topics the bell rang.
 func (s *slave) said() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -336,14 +324,11 @@ func (s *slave) said() string {
 	return text
 }
 
-func (s *slave) rung() string { return s.take(&s.bell) }
-func (s *slave) gone() string { return s.take(&s.deleted) }
-
-func (s *slave) take(list *[]string) string {
+func (s *slave) rung() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	names := *list
-	*list = nil
+	names := s.bell
+	s.bell = nil
 	slices.Sort(names)
 	return strings.Join(names, " ")
 }

@@ -37,7 +37,7 @@ type Master interface {
 // pages sends its whole table at once. It is what bounds the memory of a round.
 const MaxAnswer = 64 << 20
 
-// Config of a Service. All fields but Timers, Deleted and LogEnd must be set.
+// Config of a Service. All fields but Timers must be set.
 type Config struct {
 	Master  Master
 	Topics  *meta.Topics
@@ -48,12 +48,7 @@ type Config struct {
 	Self string
 	// Timers asks for timed messages too: timerWheelEnable.
 	Timers bool
-	// Deleted, if set, is told which topics the master has no more, when they and their offsets are gone from the tables.
-	// end is what LogEnd was before the master was asked: what belongs to such a topic and lies in the log behind end is of
-	// another topic, which was made under the name since.
-	Deleted func(topics []string, end int64)
-	LogEnd  func() int64 // MaxPhysical of the log; needed with Deleted
-	Log     *slog.Logger
+	Log    *slog.Logger
 }
 
 // Service follows one master at a time. Its methods may be called from any goroutine, Run by one.

@@ -3,20 +3,16 @@ package metasync
 import (
 	"context"
 	"maps"
-	"slices"
 	"time"
 
 	"rocketd/protocol"
 	"rocketd/topic"
 )
 
-// syncTopics makes the topics those of the master.
+// syncTopics makes the topics those of the master. Of what is gone there the offsets go too, but not the queues: those of a
+// topic that gets the name again begin anew by themselves.
 func (f *follower) syncTopics(ctx context.Context) (time.Duration, error) {
 	before, have := f.cfg.Topics.All()
-	end := int64(0)
-	if f.cfg.LogEnd != nil {
-		end = f.cfg.LogEnd()
-	}
 	p, err := fetch(ctx, &f.topics, have, func(ctx context.Context, seq, n int32, version string) (*page[topic.Config], error) {
 		var req *protocol.GetAllTopicConfigRequest
 		if n > 0 {
@@ -37,13 +33,10 @@ func (f *follower) syncTopics(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	f.topics.taken = true
-	// A topic that was learned while the master made its answer is not gone.
-	gone = slices.DeleteFunc(gone, func(name string) bool { return before[name] == nil })
 	for _, name := range gone {
-		f.cfg.Offsets.RemoveTopic(name)
-	}
-	if len(gone) > 0 && f.cfg.Deleted != nil {
-		f.cfg.Deleted(gone, end)
+		if before[name] != nil { // else it was learned while the master made its answer
+			f.cfg.Offsets.RemoveTopic(name)
+		}
 	}
 	select {
 	case <-f.synced:
