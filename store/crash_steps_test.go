@@ -176,7 +176,7 @@ func (w *world) dropBefore() {
 
 // live compares the running store with the ledger.
 func (w *world) live() {
-	if w.copying != nil && w.copying.cutting { // half, and fenced
+	if w.copying != nil && w.fenced { // queues, or the end of the log, could not follow
 		return
 	}
 	w.note("look at all")
