@@ -99,7 +99,7 @@ func (s *sending) probe() error {
 	cfg := &s.cfg
 	c, err := dialSetup(cfg.Addr, cfg.Timeout)
 	if err != nil {
-		return err
+		return fmt.Errorf("cannot send to queue 0 of topic %s at %s: %w", cfg.Topic, cfg.Addr, err)
 	}
 	defer func() { _ = c.Close() }()
 	if cfg.Create {
