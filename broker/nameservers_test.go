@@ -68,12 +68,15 @@ func TestNameServers_DNS(t *testing.T) {
 		n.want(t, "10.0.0.1:9876", "10.0.0.2:9876", "[fd00::1]:9876")
 		answer = []string{"10.0.0.3"}
 		time.Sleep(121 * time.Second)
+		synctest.Wait()
 		n.want(t, "10.0.0.3:9876")
 		fail = errors.New("no such host")
 		time.Sleep(120 * time.Second)
+		synctest.Wait()
 		n.want(t, "10.0.0.3:9876")
 		answer, fail = []string{"10.0.0.4"}, nil
 		time.Sleep(retryAfter)
+		synctest.Wait()
 		n.want(t, "10.0.0.4:9876")
 		cancel()
 		synctest.Wait()
