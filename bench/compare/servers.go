@@ -69,9 +69,25 @@ func start(ctx context.Context, dir, addr, ready, program string, args ...string
 
 // stop ends the server at once and removes its folder.
 func (s *server) stop() {
+	s.kill()
+	_ = os.RemoveAll(s.dir)
+}
+
+// end ends the server in order and keeps its folder. It returns the error that it is given, or its own.
+func (s *server) end(err error) error {
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	<-s.ended
+	var exit *exec.ExitError
+	if err == nil && (!errors.As(s.err, &exit) || exit.ExitCode() != 128+int(syscall.SIGTERM)) { // Java's way
+		err = s.err
+	}
+	return err
+}
+
+// kill ends the server at once and keeps its folder.
+func (s *server) kill() {
 	_ = s.cmd.Process.Signal(syscall.SIGKILL)
 	<-s.ended
-	_ = os.RemoveAll(s.dir)
 }
 
 func flush(sync bool) string {
@@ -82,7 +98,11 @@ func flush(sync bool) string {
 }
 
 func (o *options) startOurs(ctx context.Context, w work) (*server, error) {
-	dir, port := filepath.Join(o.dir, "ours"), o.port
+	return o.startOursIn(ctx, filepath.Join(o.dir, "ours"), w)
+}
+
+func (o *options) startOursIn(ctx context.Context, dir string, w work) (*server, error) {
+	port := o.port
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
 	if w.names {
 		return start(ctx, dir, addr, "boot success", o.rocketd, "namesrv", fmt.Sprintf("--listenPort=%d", port))
@@ -94,7 +114,11 @@ func (o *options) startOurs(ctx context.Context, w work) (*server, error) {
 // startJava starts Java's server with the defaults of the release where the script has others. A broker looks for a name
 // server that is not there, as ours does for none.
 func (o *options) startJava(ctx context.Context, w work) (*server, error) {
-	dir, port := filepath.Join(o.dir, "java"), o.port+10
+	return o.startJavaIn(ctx, filepath.Join(o.dir, "java"), w)
+}
+
+func (o *options) startJavaIn(ctx context.Context, dir string, w work) (*server, error) {
+	port := o.port + 10
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
 	args := []string{"--dir", dir, "--port", fmt.Sprint(port), "--heap", fmt.Sprint(o.heap)}
 	if w.names {
@@ -119,7 +143,7 @@ func (o *options) measureStart(ctx context.Context) (all []time.Duration, err er
 		if err != nil {
 			return nil, err
 		}
-		_, err = o.load(ctx, s, []string{"send", "--count", "1", "--conns", "1", "--in-flight", "1", "--queues", "1"}, 0)
+		err = o.first(ctx, s)
 		all = append(all, time.Since(began))
 		s.stop()
 		if err != nil {
@@ -127,6 +151,12 @@ func (o *options) measureStart(ctx context.Context) (all []time.Duration, err er
 		}
 	}
 	return all, nil
+}
+
+// first sends a message to a broker that has started.
+func (o *options) first(ctx context.Context, s *server) error {
+	_, err := o.load(ctx, s, []string{"send", "--count", "1", "--conns", "1", "--in-flight", "1", "--queues", "1"}, 0)
+	return err
 }
 
 func stderrOf(err error) string {

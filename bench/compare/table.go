@@ -5,13 +5,13 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"rocketd/bench"
 )
 
 const tableHead = `| work | value | ours | Java | ours / Java, median [least - most] | goal | ours / echo | reached |
 |---|---|---|---|---|---|---|---|
 `
+
+const startName = "start to first accepted message, empty store"
 
 // goalStart and goalMemory are the goals that are not ratios.
 const (
@@ -42,13 +42,28 @@ func tableLines(w work, rounds []round) string {
 		}
 		return spreadOf(all)
 	}
+	noJava := slices.ContainsFunc(rounds, func(r round) bool { return r.java.load == nil })
 	for _, v := range w.values {
-		ratio := collect(func(r round) float64 { return v.of(r.ours) / v.of(r.java) })
-		reached, sign := ratio.median <= v.goal, "<="
+		ours := collect(func(r round) float64 { return v.of(r.ours) })
+		java, ratio := "failed", "-"
+		result := ours
+		if !noJava {
+			java = short(collect(func(r round) float64 { return v.of(r.java) }).median)
+			over := collect(func(r round) float64 { return v.of(r.ours) / v.of(r.java) })
+			if ratio = over.String(); !v.alone {
+				result = over
+			}
+		}
+		reached, sign := result.median <= v.goal, "<="
 		if v.least {
-			reached, sign = ratio.median >= v.goal, ">="
+			reached, sign = result.median >= v.goal, ">="
 		}
 		goal, floor := fmt.Sprintf("%s %g", sign, v.goal), "-"
+		if v.alone {
+			goal += " (ours)"
+		} else if noJava {
+			reached = false
+		}
 		if w.echo {
 			echo := collect(func(r round) float64 { return v.of(r.ours) / v.of(r.echo) })
 			floor = echo.String()
@@ -57,16 +72,22 @@ func tableLines(w work, rounds []round) string {
 				reached = reached && echo.median >= v.floor
 			}
 		}
-		ours := collect(func(r round) float64 { return v.of(r.ours) })
-		java := collect(func(r round) float64 { return v.of(r.java) })
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s |\n", w.name, v.name, short(ours.median), short(java.median), ratio, goal, floor, yes(reached))
+		figure := short(ours.median)
+		if v.alone {
+			figure = ours.String()
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s |\n", w.name, v.name, figure, java, ratio, goal, floor, yes(reached))
 	}
-	memory := func(of func(round) *bench.Result) spread {
-		return collect(func(r round) float64 { return of(r).Server.RSSAnonMiB })
+	ours := collect(func(r round) float64 { return r.ours.load.Server.RSSAnonMiB })
+	java := "failed"
+	if !noJava {
+		java = short(collect(func(r round) float64 { return r.java.load.Server.RSSAnonMiB }).median)
 	}
-	ours := memory(func(r round) *bench.Result { return r.ours })
-	java := memory(func(r round) *bench.Result { return r.java })
-	fmt.Fprintf(&b, "| %s | memory MiB | %s | %s | - | <= %d | - | %s |\n", w.name, short(ours.median), short(java.median), goalMemory, yes(ours.most <= goalMemory))
+	goal, reached := fmt.Sprintf("<= %d", goalMemory), yes(ours.most <= goalMemory)
+	if w.base != nil { // many queues at work have their price
+		goal, reached = "-", "-"
+	}
+	fmt.Fprintf(&b, "| %s | memory MiB | %s | %s | - | %s | - | %s |\n", w.name, short(ours.median), java, goal, reached)
 	return b.String()
 }
 
@@ -77,7 +98,7 @@ func startLine(all []time.Duration) string {
 	}
 	s := spreadOf(ms)
 	goal := float64(goalStart.Milliseconds())
-	return fmt.Sprintf("| start to first accepted message, empty store | ms | %s | - | - | <= %g | - | %s |\n", s, goal, yes(s.median <= goal))
+	return fmt.Sprintf("| "+startName+" | ms | %s | - | - | <= %g | - | %s |\n", s, goal, yes(s.median <= goal))
 }
 
 func yes(ok bool) string {
