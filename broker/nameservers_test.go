@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,26 +56,34 @@ func TestNameServers_Key(t *testing.T) {
 func TestNameServers_DNS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newServers("namesrvAddr=ns.example:9876", "fetchNameSrvAddrByDnsLookup=true")
+		var mu sync.Mutex
 		answer, fail := []string{"10.0.0.2", "10.0.0.1", "fd00::1"}, error(nil)
+		says := func(addrs []string, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			answer, fail = addrs, err
+		}
 		n.lookup = func(_ context.Context, host string) ([]string, error) {
 			if host != "ns.example" {
 				t.Errorf("lookup of %q", host)
 			}
+			mu.Lock()
+			defer mu.Unlock()
 			return answer, fail
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		go n.Run(ctx)
 		synctest.Wait()
 		n.want(t, "10.0.0.1:9876", "10.0.0.2:9876", "[fd00::1]:9876")
-		answer = []string{"10.0.0.3"}
+		says([]string{"10.0.0.3"}, nil)
 		time.Sleep(121 * time.Second)
 		synctest.Wait()
 		n.want(t, "10.0.0.3:9876")
-		fail = errors.New("no such host")
+		says(nil, errors.New("no such host"))
 		time.Sleep(120 * time.Second)
 		synctest.Wait()
 		n.want(t, "10.0.0.3:9876")
-		answer, fail = []string{"10.0.0.4"}, nil
+		says([]string{"10.0.0.4"}, nil)
 		time.Sleep(retryAfter)
 		synctest.Wait()
 		n.want(t, "10.0.0.4:9876")

@@ -42,7 +42,7 @@ func (w *world) fault() error {
 		room := w.rng.Int64N(6) * crashfs.Sector
 		w.strike(&w.full, "the disk of %s has only %d bytes left", n.name, room)
 		n.disk.SetCapacity(n.disk.Used() + room)
-		time.AfterFunc(w.length(), func() { n.disk.SetCapacity(0) })
+		time.AfterFunc(w.length(), n.enlarge)
 	case k < 92:
 		ops := []vfs.Op{vfs.OpWrite, vfs.OpSync, vfs.OpAllocate, vfs.OpOpen, vfs.OpZero, vfs.OpRemove, crashfs.OpTruncate}
 		op := ops[w.rng.IntN(len(ops))]
@@ -164,7 +164,7 @@ func (w *world) wipe(n *node) error {
 	n.owes = max(m.store.MaxPhysical(), 1)
 	opt := w.plan.disk
 	opt.Seed = w.rng.Uint64()
-	n.disk = crashfs.New(opt)
+	n.insert(crashfs.New(opt))
 	n.term.Store(0)
 	return w.start(n)
 }

@@ -27,11 +27,12 @@ import (
 
 // node is a broker: a disk that stays, and the process that works on it, of which there may be none.
 type node struct {
-	w    *world
-	name string
-	host netip.Addr
-	disk *crashfs.Disk
-	rng  *rand.Rand
+	w        *world
+	name     string
+	host     netip.Addr
+	changing sync.Mutex // guards disk where it is asked for outside of the world's goroutine
+	disk     *crashfs.Disk
+	rng      *rand.Rand
 
 	// What the operator knows of its log, see world.best.
 	term atomic.Int64 // of the last master whose log it was seen to have
@@ -281,9 +282,9 @@ func (n *node) crash(power bool, seed uint64) {
 	n.w.net.die(n.host, power)
 	n.gone()
 	if power {
-		n.disk = n.disk.PowerCut(seed)
+		n.insert(n.disk.PowerCut(seed))
 	} else {
-		n.disk = n.disk.Kill()
+		n.insert(n.disk.Kill())
 	}
 }
 
@@ -301,8 +302,21 @@ func (n *node) stop() error {
 		err = nil // the disk's fault
 	}
 	n.disk.Stop()
-	n.disk = n.disk.Kill()
+	n.insert(n.disk.Kill())
 	return err
+}
+
+// insert gives the node a disk; enlarge takes the limit off the one that it has now.
+func (n *node) insert(d *crashfs.Disk) {
+	n.changing.Lock()
+	defer n.changing.Unlock()
+	n.disk = d
+}
+
+func (n *node) enlarge() {
+	n.changing.Lock()
+	defer n.changing.Unlock()
+	n.disk.SetCapacity(0)
 }
 
 // gone waits for what is left of a process that has died.

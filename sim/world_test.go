@@ -472,7 +472,7 @@ func (w *world) start(n *node) error {
 		}
 		w.net.die(n.host, false)
 		n.disk.Stop()
-		n.disk = n.disk.Kill()
+		n.insert(n.disk.Kill())
 		n.disk.SetCapacity(0)
 		n.fault.heal()
 	}
