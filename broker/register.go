@@ -275,15 +275,15 @@ func (r *registrar) leave(ctx context.Context) {
 	})
 }
 
-// each does something at once at every NameServer that knows us. One that does not answers to nobody, or will learn by the
-// end of the connection.
+// each does something at once at every NameServer that has ever taken a registration. Another one has nothing of us, or
+// will learn of it by the end of the connection.
 func (r *registrar) each(ctx context.Context, what string, do func(ctx context.Context, addr string) error) {
 	var wg sync.WaitGroup
 	for _, t := range r.all() {
 		t.mu.Lock()
-		known := t.known
+		took := t.took
 		t.mu.Unlock()
-		if !known {
+		if !took {
 			continue
 		}
 		wg.Go(func() {

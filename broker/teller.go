@@ -24,7 +24,8 @@ type teller struct {
 
 	mu        sync.Mutex // guards what follows
 	dirty     map[string]bool
-	known     bool             // the NameServer took the whole table once, and everything since
+	took      bool             // the NameServer took a registration once
+	known     bool             // it took the whole table, and everything since
 	objection string           // what it says against us: somebody else has, or wants, our name and id
 	master    place            // what it said to us as a slave
 	members   map[int64]string // whom it knew in the set
@@ -187,6 +188,7 @@ func (t *teller) register(ctx context.Context, configs map[string]*topic.Config,
 	defer func() {
 		t.mu.Lock()
 		t.known = err == nil
+		t.took = t.took || t.known
 		t.mu.Unlock()
 	}()
 	body, err := laxjson.Marshal(&protocol.RegisterBrokerBody{
