@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -61,10 +62,15 @@ func (s *server) serve() error {
 	return p.waitFor("boot success", 60*time.Second)
 }
 
+// folder is where a server of a test keeps what it has. Its name has no comma, which would part two folders of a commit log.
+func folder(t *testing.T, name string) string {
+	return filepath.Join(work, strings.ReplaceAll(t.Name(), ",", ""), name)
+}
+
 // newNamesrv prepares a NameServer; extra are key=value lines of its configuration.
 func newNamesrv(t *testing.T, k kind, name string, extra ...string) *server {
 	t.Helper()
-	s := &server{name: name, dir: filepath.Join(work, t.Name(), name)}
+	s := &server{name: name, dir: folder(t, name)}
 	port := freePort(t)
 	s.addr = fmt.Sprintf("127.0.0.1:%d", port)
 	if k == java {
@@ -83,7 +89,7 @@ func newNamesrv(t *testing.T, k kind, name string, extra ...string) *server {
 // newBroker prepares a broker that registers with the given NameServers.
 func newBroker(t *testing.T, k kind, name, namesrv string, extra ...string) *server {
 	t.Helper()
-	s := &server{name: name, dir: filepath.Join(work, t.Name(), name)}
+	s := &server{name: name, dir: folder(t, name)}
 	port := freePort(t)
 	s.addr = fmt.Sprintf("127.0.0.1:%d", port)
 	if k == java {
