@@ -5,7 +5,7 @@ E2E_TIMEOUT ?= 50m
 FUZZTIME ?= 20s
 RUN ?= .
 
-.PHONY: build run test test-go test-e2e powercut test-java lint fmt generate fuzz bench clean toolchain
+.PHONY: build run test test-go test-e2e powercut test-java nemesis lint fmt generate fuzz bench clean toolchain
 
 build: toolchain        ## one static binary, ./rocketd
 	CGO_ENABLED=0 go build -trimpath -o rocketd ./cmd/rocketd
@@ -35,6 +35,10 @@ powercut: toolchain     ## cuts the power of a broker's file system E2E_CUTS tim
 test-java: toolchain    ## the same tests against Java's servers: proves the tests, not rocketd
 	@tools/toolchain peers
 	cd e2e && E2E_SERVER=java E2E_ROUNDS=$${E2E_ROUNDS:-4} go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -run '$(RUN)'
+
+nemesis: toolchain      ## replication under faults: 100,000 simulated ones, then 500 on real processes (SIM_FAULTS, E2E_FAULTS, E2E_SEED)
+	SIM_FAULTS=$${SIM_FAULTS:-100000} go test -count=1 -timeout 4h -run 'TestCluster$$' -v ./sim
+	cd e2e && E2E_FAULTS=$${E2E_FAULTS:-500} go test -tags e2e -count=1 -timeout 4h -run 'TestNemesis' -v
 
 lint: toolchain
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not formatted:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -43,24 +44,53 @@ func newGround(t *testing.T) *ground {
 	t.Helper()
 	g := &ground{root: os.Getuid() == 0, here: "127.0.0.1"}
 	if g.root {
+		sweep()
 		pid := os.Getpid()
 		grounds++
-		g.bridge = fmt.Sprintf("rk%d-%d", pid%100000, grounds)
+		g.bridge = fmt.Sprintf("rk%d-%d", pid, grounds)
 		g.here = fmt.Sprintf("10.%d.%d.1", 64+pid%128, (pid/128+grounds)%256)
-		if err := run2("ip link add %s type bridge", g.bridge); err != nil {
+		if err := command("ip link add %s type bridge", g.bridge); err != nil {
 			t.Logf("no network namespaces here, the nodes share one address: %v", err)
 			g.root, g.here = false, "127.0.0.1"
 			return g
 		}
-		t.Cleanup(func() { _ = run2("ip link del %s", g.bridge) })
+		t.Cleanup(func() { _ = command("ip link del %s", g.bridge) })
 		try(t, "ip addr add %s/24 dev %s", g.here, g.bridge)
 		try(t, "ip link set %s up", g.bridge)
 	}
 	return g
 }
 
-// run2 runs a command line without quotes.
-func run2(format string, args ...any) error {
+// sweep removes what test programs that were killed have left.
+func sweep() {
+	gone := func(name string) bool { // rkPID-...
+		pid, _, _ := strings.Cut(strings.TrimPrefix(name, "rk"), "-")
+		_, err := strconv.Atoi(pid)
+		_, alive := os.Stat("/proc/" + pid)
+		return strings.HasPrefix(name, "rk") && err == nil && alive != nil
+	}
+	spaces, _ := tool("", nil, "ip", "netns", "list")
+	for line := range strings.Lines(spaces) {
+		if f := strings.Fields(line); len(f) > 0 && gone(f[0]) {
+			_ = command("ip netns del %s", f[0])
+		}
+	}
+	bridges, _ := tool("", nil, "ip", "-br", "link", "show", "type", "bridge")
+	for line := range strings.Lines(bridges) {
+		if f := strings.Fields(line); len(f) > 0 && gone(f[0]) {
+			_ = command("ip link del %s", f[0])
+		}
+	}
+	mounts, _ := os.ReadFile("/proc/mounts")
+	for line := range strings.Lines(string(mounts)) {
+		if f := strings.Fields(line); len(f) > 2 && strings.HasPrefix(f[0], "rocketd-e2e-") && gone("rk"+f[0][len("rocketd-e2e-"):]+"-") {
+			_ = command("umount -l %s", f[1])
+		}
+	}
+}
+
+// command runs a command line without quotes.
+func command(format string, args ...any) error {
 	words := strings.Fields(fmt.Sprintf(format, args...))
 	_, err := tool("", nil, words[0], words[1:]...)
 	return err
@@ -68,7 +98,7 @@ func run2(format string, args ...any) error {
 
 func try(t *testing.T, format string, args ...any) {
 	t.Helper()
-	if err := run2(format, args...); err != nil {
+	if err := command(format, args...); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -88,22 +118,22 @@ func (g *ground) site(t *testing.T, name string, size int64) *site {
 	p.ip = g.here[:strings.LastIndex(g.here, ".")+1] + fmt.Sprint(g.sites+1)
 	outer := fmt.Sprintf("%s.%d", g.bridge, g.sites)
 	try(t, "ip netns add %s", p.ns)
-	t.Cleanup(func() { _ = run2("ip netns del %s", p.ns) })
+	t.Cleanup(func() { _ = command("ip netns del %s", p.ns) })
 	try(t, "ip link add %s type veth peer name eth0 netns %s", outer, p.ns)
 	try(t, "ip link set %s master %s up", outer, g.bridge)
 	try(t, "ip -n %s addr add %s/24 dev eth0", p.ns, p.ip)
 	try(t, "ip -n %s link set eth0 up", p.ns)
 	try(t, "ip -n %s link set lo up", p.ns)
 	if size > 0 {
-		try(t, "mount -t tmpfs -o size=%d rocketd-e2e %s", size, p.dir)
+		try(t, "mount -t tmpfs -o size=%d rocketd-e2e-%d %s", size, os.Getpid(), p.dir)
 		p.size = size
-		t.Cleanup(func() { _ = run2("umount -l %s", p.dir) })
+		t.Cleanup(func() { _ = command("umount -l %s", p.dir) })
 	}
 	return p
 }
 
-// command is a command line that runs in the site.
-func (p *site) command(args ...string) []string {
+// inside is a command line that runs in the site.
+func (p *site) inside(args ...string) []string {
 	if p.ns == "" {
 		return args
 	}
@@ -120,7 +150,7 @@ func (p *site) cut(t *testing.T, to string) (heal func()) {
 // slow makes everything that leaves the site late, or where the kernel cannot do that, narrows its way.
 func (p *site) slow(t *testing.T) (heal func()) {
 	t.Helper()
-	if err := run2("tc -n %s qdisc add dev eth0 root netem delay 30ms 10ms", p.ns); err != nil {
+	if err := command("tc -n %s qdisc add dev eth0 root netem delay 30ms 10ms", p.ns); err != nil {
 		try(t, "tc -n %s qdisc add dev eth0 root tbf rate 2mbit burst 16kbit latency 300ms", p.ns)
 	}
 	return func() { try(t, "tc -n %s qdisc del dev eth0 root", p.ns) }

@@ -156,7 +156,7 @@ func (n *nemesis) start(f *fighter) {
 	if err := os.WriteFile(path, []byte(fmt.Sprintln(joined(conf))), 0o644); err != nil {
 		n.t.Fatal(err)
 	}
-	p, err := start(filepath.Base(n.t.Name())+"-"+f.name, []string{"HOME=" + f.dir, "ROCKETMQ_HOME="}, f.command(append(args, path)...)...)
+	p, err := start(filepath.Base(n.t.Name())+"-"+f.name, []string{"HOME=" + f.dir, "ROCKETMQ_HOME="}, f.inside(append(args, path)...)...)
 	if err == nil {
 		f.process, f.paused = p, false
 		err = p.waitFor("boot success", 60*time.Second)
