@@ -30,6 +30,7 @@ const (
 //
 // Against rocketd the case that is most likely to break runs, in part; make test-java runs all.
 func TestExchange(t *testing.T) {
+	onlyTestJava(t)
 	for _, c := range []exchangeCase{
 		{"Java5Killed", []release{java5, rocketdHere, java5, rocketdHere}, true},
 		{"Java5Stopped", []release{java5, rocketdHere, java5, rocketdHere}, false},

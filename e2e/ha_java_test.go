@@ -28,6 +28,9 @@ const haFile = 1 << 20
 
 func newHAPair(t *testing.T, master, slave kind, extra ...string) *haPair {
 	t.Helper()
+	if master == java || slave == java {
+		onlyTestJava(t)
+	}
 	p := &haPair{cluster: &cluster{namesrv: newNamesrv(t, ours, "namesrv")}, t: t}
 	t.Cleanup(p.kill)
 	if err := p.namesrv.serve(); err != nil {

@@ -59,6 +59,14 @@ func missing(t *testing.T, what string, why error) {
 	t.Skip(line)
 }
 
+// onlyTestJava leaves a long test between Java's servers and ours to `make test-java`.
+func onlyTestJava(t *testing.T) {
+	t.Helper()
+	if os.Getenv("E2E_SERVER") != "java" {
+		t.Skip("Java's servers and ours together are tested by make test-java")
+	}
+}
+
 // tool runs a program to its end; its output is part of the error.
 func tool(dir string, env []string, name string, args ...string) (string, error) {
 	cmd := exec.Command(name, args...)

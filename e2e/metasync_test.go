@@ -146,6 +146,7 @@ const oldJava = "JAVAMQ_JARS=server4"
 // TestMetaSyncJavaMaster: our slave has the tables of a Java master seconds after they change, also when it has been killed
 // and started again.
 func TestMetaSyncJavaMaster(t *testing.T) {
+	onlyTestJava(t)
 	for _, version := range []string{"5.5.0", "4.9.7"} {
 		t.Run(version, func(t *testing.T) {
 			c := &cluster{namesrv: newNamesrv(t, ours, "namesrv")}
@@ -258,6 +259,7 @@ func learns(t *testing.T, master *wire, slave *server) {
 // TestMetaSyncJavaSlave: a Java slave takes the tables of our master as those of a Java master, and has nothing to complain
 // about. It takes them once a minute.
 func TestMetaSyncJavaSlave(t *testing.T) {
+	onlyTestJava(t)
 	for _, version := range []string{"5.5.0", "4.9.7"} {
 		t.Run(version, func(t *testing.T) {
 			c := &cluster{namesrv: newNamesrv(t, ours, "namesrv")}
