@@ -32,7 +32,7 @@ powercut: toolchain     ## cuts the power of a broker's file system E2E_CUTS tim
 	@tools/toolchain ext4
 	cd e2e && E2E_CUTS=$${E2E_CUTS:-200} go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -run '^TestPowerCut$$'
 
-test-java: toolchain    ## the same tests against Java's servers: proves the tests, not rocketd
+test-java: toolchain    ## the same tests against Java's servers, which proves the tests; and what pairs those with ours
 	@tools/toolchain peers
 	cd e2e && E2E_SERVER=java E2E_ROUNDS=$${E2E_ROUNDS:-4} go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -run '$(RUN)'
 
