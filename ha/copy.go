@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"rocketd/message"
@@ -18,7 +16,8 @@ import (
 // readBytes is how much is read from a master at once.
 const readBytes = 1 << 20
 
-// copier is one connection to a master. It compares what it gets with what the log has already, and appends the rest.
+// copier is one connection to a master. It compares what it gets with what the log has already, and appends the rest. One
+// goroutine works, another one reads ahead of it.
 type copier struct {
 	s      *Slave
 	log    SlaveLog
@@ -26,21 +25,24 @@ type copier struct {
 	look   *look
 	frames frames
 
-	from     int64  // what was asked for first
-	at       int64  // position of the next byte that comes
-	end      int64  // of the log
-	begun    bool   // at and end are the master's: false where it was asked to choose
-	got      bool   // something but heartbeats came
-	beats    int    // heartbeats since
-	piece    []byte // from end on: what is not yet appended
-	tmp      []byte
-	lastRead time.Time
+	from  int64  // what was asked for first
+	at    int64  // position of the next byte that comes
+	end   int64  // of the log
+	begun bool   // at and end are the master's: false where it was asked to choose
+	same  bool   // all that can be compared is the same: append and acknowledge
+	got   bool   // something but heartbeats came
+	beats int    // heartbeats since
+	piece []byte // from end on: what is not yet appended
+	tmp   []byte
 
-	same atomic.Bool // all that can be compared is the same: append and acknowledge
+	reported           int64
+	lastRead, lastSent time.Time
+}
 
-	mu       sync.Mutex // held while something is written; guards:
-	reported int64
-	lastSent time.Time
+// received is what one read brought.
+type received struct {
+	b   []byte
+	err error
 }
 
 // copy copies the log of a master until the connection or ctx ends, which is an error in any case.
@@ -57,9 +59,10 @@ func (s *Slave) copy(ctx context.Context, addr string, look *look) error {
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	c := &copier{s: s, log: s.cfg.Log, conn: conn, look: look, from: from, at: from, end: s.cfg.Log.MaxPhysical(), lastRead: time.Now()}
+	c := &copier{s: s, log: s.cfg.Log, conn: conn, look: look, from: from, at: from, end: s.cfg.Log.MaxPhysical(), lastRead: time.Now(),
+		tmp: make([]byte, 64<<10)}
 	c.begun = c.at < c.end || s.cfg.MasterMin != nil && !s.cfg.LastFile
-	c.same.Store(s.cfg.Log.MinPhysical() == c.end)
+	c.same = s.cfg.Log.MinPhysical() == c.end
 	if c.begun && c.at == 0 { // 0 asks for the start that the master likes: ask for 1. Byte 0 is that of a size below 16 MiB
 		c.from, c.at = 1, 1
 		if c.end == 0 {
@@ -67,17 +70,10 @@ func (s *Slave) copy(ctx context.Context, addr string, look *look) error {
 		}
 	}
 	s.setState(Comparing)
-	if err := c.send(c.from, time.Now()); err != nil {
-		return err
+	err = c.send(c.from, time.Now())
+	if err == nil {
+		err = c.run()
 	}
-	if s.cfg.SyncFlush {
-		done := make(chan struct{})
-		var wg sync.WaitGroup
-		wg.Go(func() { c.acknowledge(done) })
-		defer wg.Wait()
-		defer close(done)
-	}
-	err = c.run()
 	var d *divergence
 	if errors.As(err, &d) {
 		return c.diverged(ctx, d)
@@ -85,53 +81,54 @@ func (s *Slave) copy(ctx context.Context, addr string, look *look) error {
 	return err
 }
 
-// acknowledge reports what comes onto the disk, until done.
-func (c *copier) acknowledge(done <-chan struct{}) {
+// run works until something is wrong, or the connection is closed.
+func (c *copier) run() error {
+	const buffers = 2
+	free, full := make(chan []byte, buffers), make(chan received, buffers)
+	for range buffers {
+		free <- make([]byte, readBytes)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { c.read(free, full) })
+	defer wg.Wait()
+	defer close(free)
+	defer c.conn.Close()
+	tick := time.NewTicker(c.s.cfg.Heartbeat / 5)
+	defer tick.Stop()
 	for {
+		var err error
 		select {
-		case <-done:
-			return
+		case r := <-full:
+			c.lastRead = time.Now()
+			c.s.status.read.Store(c.lastRead.UnixMilli())
+			c.s.status.rate.add(c.lastRead, int64(len(r.b)))
+			if err = c.take(r.b); err == nil {
+				err = r.err
+			}
+			free <- r.b[:cap(r.b)]
 		case <-c.s.due:
-			if !c.same.Load() {
-				continue
+			if c.same {
+				err = c.report(c.safe())
 			}
-			if err := c.report(c.safe()); err != nil {
-				_ = c.conn.Close()
-				return
-			}
+		case now := <-tick.C:
+			err = c.beat(now)
+		}
+		if errors.Is(err, io.EOF) {
+			return errors.New("the master has closed the connection")
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
 
-// run reads until something is wrong.
-func (c *copier) run() error {
-	buf := make([]byte, readBytes)
-	for {
-		if err := c.conn.SetReadDeadline(time.Now().Add(c.s.cfg.Heartbeat)); err != nil {
-			return err
-		}
-		n, err := c.conn.Read(buf)
-		now := time.Now()
-		if n > 0 {
-			c.lastRead = now
-			c.s.status.read.Store(now.UnixMilli())
-			if err := c.take(buf[:n]); err != nil {
-				return err
-			}
-			c.s.status.rate.add(now, int64(n))
-		}
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			if now.Sub(c.lastRead) >= c.s.cfg.Housekeeping {
-				return fmt.Errorf("the master says nothing for %v", c.s.cfg.Housekeeping)
-			}
-		case errors.Is(err, io.EOF):
-			return errors.New("the master has closed the connection")
-		case err != nil:
-			return err
-		}
-		if err := c.beat(now); err != nil {
-			return err
+// read reads from the connection until it ends, into buffers that come back.
+func (c *copier) read(free <-chan []byte, full chan<- received) {
+	for b := range free {
+		n, err := c.conn.Read(b)
+		full <- received{b[:n], err}
+		if err != nil {
+			return
 		}
 	}
 }
@@ -201,8 +198,8 @@ func (c *copier) body(b []byte) error {
 		}
 		b = b[n:]
 	}
-	if c.at == c.end && !c.same.Load() {
-		c.same.Store(true)
+	if c.at == c.end && !c.same {
+		c.same = true
 		c.look.back = firstLook
 	}
 	c.at += int64(len(b))
@@ -212,9 +209,6 @@ func (c *copier) body(b []byte) error {
 
 // compare compares bytes of the master with those of the log.
 func (c *copier) compare(b []byte) error {
-	if c.tmp == nil {
-		c.tmp = make([]byte, 64<<10)
-	}
 	for len(b) > 0 {
 		n, err := c.log.ReadLog(c.at, c.tmp[:min(len(c.tmp), len(b))])
 		if err == nil && n == 0 {
@@ -255,7 +249,7 @@ func (c *copier) append() error {
 			c.piece = c.piece[:copy(c.piece, rest)]
 		}
 	}
-	if !c.same.Load() {
+	if !c.same {
 		return nil
 	}
 	if State(c.s.status.state.Load()) != Copying {
@@ -301,30 +295,31 @@ func whole(b []byte, at, fileSize int64) (n int, err error) {
 
 // report says how far the log is, if that is news.
 func (c *copier) report(position int64) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if position <= c.reported {
 		return nil
 	}
 	return c.send(position, time.Now())
 }
 
-// beat says it again from time to time.
+// beat is what is done from time to time: to say the same again, and to leave a master that says nothing.
 func (c *copier) beat(now time.Time) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if now.Sub(c.lastSent) < c.s.cfg.Heartbeat {
-		return nil
+	switch {
+	case now.Sub(c.lastRead) >= c.s.cfg.Housekeeping:
+		return fmt.Errorf("the master says nothing for %v", c.s.cfg.Housekeeping)
+	case now.Sub(c.lastSent) >= c.s.cfg.Heartbeat && !c.same: // what was asked for may not be the master's
+		return c.send(0, now)
+	case now.Sub(c.lastSent) >= c.s.cfg.Heartbeat:
+		return c.send(c.reported, now)
 	}
-	return c.send(c.reported, now)
+	return nil
 }
 
-// send writes a report. c.mu is held.
+// send writes a report.
 func (c *copier) send(position int64, now time.Time) error {
 	if err := c.conn.SetWriteDeadline(now.Add(c.s.cfg.Housekeeping)); err != nil {
 		return err
 	}
-	if _, err := c.conn.Write(appendReport(nil, position)); err != nil {
+	if _, err := c.conn.Write(appendReport(c.tmp[:0], position)); err != nil {
 		return err
 	}
 	c.reported, c.lastSent = position, now

@@ -107,8 +107,7 @@ func FuzzSlave(f *testing.F) {
 		}
 		defer s.Close()
 		slave := NewSlave(SlaveConfig{Log: s, Logger: slog.New(slog.DiscardHandler)})
-		c := &copier{s: slave, log: s, conn: sink{}, look: new(look), begun: true}
-		c.same.Store(true)
+		c := &copier{s: slave, log: s, conn: sink{}, look: new(look), begun: true, same: true}
 		err = c.take(b)
 		end := s.MaxPhysical()
 		if err == nil && c.end != end || int64(len(b)) < end {

@@ -1,6 +1,7 @@
 package ha
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -294,6 +295,42 @@ func TestMaster_Acked(t *testing.T) {
 		within(t, time.Second, "it is gone", func() bool { return len(m.master.Slaves()) == 2 })
 		if m.master.Acked(3) != end || m.master.InSync(end, 1) != 2 {
 			t.Fatal(m.master.Acked(3), end, m.master.InSync(end, 1))
+		}
+	})
+}
+
+// A slave whose log went another way long ago has not acknowledged what it only asks for, while it finds out where the ways
+// part and another slave acknowledges less.
+func TestMaster_Acked_Diverged(t *testing.T) {
+	bubble(t, func(t *testing.T, n *network, m, s *node) {
+		other := newNode(t, n, "s2")
+		defer other.stop()
+		m.send(40, 150)
+		m.lead()
+		s.follow(m)
+		caughtUp(m, s, 2*time.Minute)
+		m.kill()
+		s.kill()
+		m.open()
+		s.open()
+		s.send(3000, 150)
+		m.send(2900, 151)
+		var wrong atomic.Int64
+		m.lead(func(c *MasterConfig) {
+			c.FlowControl = 100_000
+			c.Progress = func() {
+				acked := m.master.Acked(1)
+				if other.store.MaxPhysical() < acked && (s.store.MaxPhysical() < acked || !bytes.Equal(m.bytes(0, acked), s.bytes(0, acked))) {
+					wrong.Store(acked)
+				}
+			}
+		})
+		other.follow(m)
+		s.follow(m)
+		caughtUp(m, s, 5*time.Minute)
+		caughtUp(m, other, 5*time.Minute)
+		if at := wrong.Load(); at > 0 {
+			t.Fatalf("%d were acknowledged while one slave had something else there, and the other nothing", at)
 		}
 	})
 }

@@ -21,6 +21,7 @@ type link struct {
 	host string // whose acknowledgements count once
 
 	ack  atomic.Int64 // -1: asked for what is not there
+	said atomic.Bool  // ack was reported behind what was asked for: a slave of ours asks before it has compared its log with ours
 	sent atomic.Int64 // position behind what was given to the connection
 	rate rate
 	due  chan struct{} // bell of the sender
@@ -149,11 +150,12 @@ func (l *link) start(position int64) (start int64, follows bool, err error) {
 // report takes a further report.
 func (l *link) report(position int64) error {
 	switch ack := l.ack.Load(); {
-	case ack < 0 || position == ack:
+	case ack < 0 || position == ack && l.said.Load():
 	case position < 0 || position > l.sent.Load():
 		return fmt.Errorf("%w: position %d, it was sent the log up to %d", errNoReport, position, l.sent.Load())
 	default:
 		l.ack.Store(min(position, l.m.cfg.Log.MaxPhysical())) // who asks for 1 of an empty log repeats that
+		l.said.Store(true)
 		l.m.progress()
 	}
 	return nil

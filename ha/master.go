@@ -160,7 +160,7 @@ func (m *Master) Acked(n int) int64 {
 	case n <= keptAcks:
 		return m.acked[n].Load()
 	}
-	acks := m.acks()
+	acks := m.acks(true)
 	if n > len(acks) {
 		return 0
 	}
@@ -169,7 +169,7 @@ func (m *Master) Acked(n int) int64 {
 
 // InSync is how many slaves lack less than maxGap bytes of the log up to position. Source: Java isInSyncSlave.
 func (m *Master) InSync(position, maxGap int64) (n int) {
-	for _, ack := range m.acks() {
+	for _, ack := range m.acks(false) {
 		if position-ack < maxGap {
 			n++
 		}
@@ -177,13 +177,14 @@ func (m *Master) InSync(position, maxGap int64) (n int) {
 	return n
 }
 
-// acks returns the acknowledged positions of the slaves, the highest first.
-func (m *Master) acks() []int64 {
+// acks returns the positions of the slaves, the highest first: those that they have acknowledged, or also those that they
+// have only asked for.
+func (m *Master) acks(acknowledged bool) []int64 {
 	links := *m.links.Load()
 	acks := make([]int64, 0, len(links))
 	for i, l := range links {
 		again := slices.ContainsFunc(links[i+1:], func(o *link) bool { return o.host == l.host }) // the younger counts
-		if ack := l.ack.Load(); ack >= 0 && !again {
+		if ack := l.ack.Load(); ack >= 0 && !again && (l.said.Load() || !acknowledged) {
 			acks = append(acks, ack)
 		}
 	}
@@ -194,7 +195,7 @@ func (m *Master) acks() []int64 {
 // progress takes note that a slave has acknowledged something.
 func (m *Master) progress() {
 	m.mu.Lock()
-	acks, grown := m.acks(), false
+	acks, grown := m.acks(true), false
 	for n := 1; n <= min(len(acks), keptAcks); n++ {
 		if m.acked[n].Load() < acks[n-1] {
 			m.acked[n].Store(acks[n-1])

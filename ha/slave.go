@@ -50,7 +50,7 @@ type SlaveConfig struct {
 // How a slave tries again, and how far it looks back for what it has in common with its master.
 const (
 	firstRetry  = 100 * time.Millisecond
-	lastRetry   = 5 * time.Second
+	lastRetry   = time.Second
 	foreignWait = time.Minute // when the two logs have nothing in common
 	dialLimit   = 5 * time.Second
 	firstLook   = 64 << 10
