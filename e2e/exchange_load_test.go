@@ -182,9 +182,7 @@ func (h *house) furnish(t *testing.T) {
 		// To both topics up to the end: Java 4.9 shows the old first offset of a queue all of whose messages are gone.
 		h.post(t, w, parcel{topic: []string{"Plain", "Orders"}[i%10/9], queue: i / 10 % 2, body: fmt.Appendf(nil, "old %d %s", i, padding), keys: "old"}, false)
 	}
-	if h.trims {
-		h.trim(t, w)
-	}
+	h.trim(t, w)
 	h.fill(t, w)
 	for i := range 300 {
 		h.post(t, w, parcel{topic: "Doomed", queue: i % 3, body: []byte("not for long"), keys: fmt.Sprintf("doom-%d", i)}, false)

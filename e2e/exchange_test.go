@@ -27,8 +27,6 @@ const (
 // TestExchange hands one store from broker to broker, on one configuration file. Each of them shows what it has, takes
 // more, and is stopped or, in the middle of sending, killed; the next must show the same, to the last byte, and what was
 // acknowledged must be there. Between them rocketd store verify looks at the files.
-//
-// Against rocketd the case that is most likely to break runs, in part; make test-java runs all.
 func TestExchange(t *testing.T) {
 	onlyTestJava(t)
 	for _, c := range []exchangeCase{
@@ -43,12 +41,6 @@ func TestExchange(t *testing.T) {
 		{"Upgrade", []release{java4, rocketdHere, java5, rocketdHere}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if underTest() == ours {
-				if c.name != "Java5Killed" {
-					t.Skip("make test-java runs this one")
-				}
-				c.chain = c.chain[:3]
-			}
 			t.Parallel()
 			c.run(t)
 		})
@@ -91,7 +83,6 @@ type house struct {
 	before  release // who had it before
 	dir     string
 	conf    string
-	trims   bool   // the first broker drops the head of its log
 	serial  int    // of starts
 	carried string // digest of Java's files that rocketd only carries along, when rocketd began
 
@@ -113,7 +104,6 @@ func newHouse(t *testing.T, c *exchangeCase) *house {
 	h := &house{exchangeCase: c, dir: filepath.Join(work, t.Name()), acked: map[string]string{}}
 	port := freePort(t)
 	store := h.dir + "/store"
-	h.trims = c.chain[0] == rocketdHere || underTest() == java // Java takes a minute for it
 	h.conf = writeConf(t, h.dir, "broker.conf", []string{
 		"brokerClusterName=DefaultCluster", "brokerName=broker-a", "brokerId=0", "brokerIP1=127.0.0.1", "brokerRole=ASYNC_MASTER",
 		"flushDiskType=ASYNC_FLUSH", "listenPort=" + strconv.Itoa(port), "namesrvAddr=" + namesrv.addr,
