@@ -173,6 +173,14 @@ func TestService_Topics(t *testing.T) {
 		f.settings["splitMetadataSize"] = "2"
 		check("topicSeq=1 maxTopicNum=3", "B C")
 		check("topicSeq=1", "B C")
+		if err := f.cfg.Topics.Delete("B"); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.cfg.Topics.Put(topic.NewConfig("D", 1)); err != nil {
+			t.Fatal(err)
+		}
+		_, version = f.cfg.Topics.All()
+		check("topicSeq=1", "C D")
 		f.settings["enableSplitMetadata"] = "false"
 		check("topicSeq=0 maxTopicNum=3", "A B C FFT")
 	})

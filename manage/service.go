@@ -75,8 +75,9 @@ type Config struct {
 
 // Service serves administration requests, those of slaves among them.
 type Service struct {
-	cfg       Config
-	followers followers
+	cfg                    Config
+	followers              followers
+	topicNames, groupNames order
 }
 
 // New makes a service.

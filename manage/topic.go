@@ -3,7 +3,6 @@ package manage
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -191,42 +190,13 @@ func (s *Service) Topics(_ context.Context, c *protocol.Call) (protocol.Fielder,
 		if err := h.Decode(c.Fields); err != nil {
 			return nil, nil, err
 		}
-		configs, last = page(all, version, h.DataVersion, h.TopicSeq, s.pageSize(h.MaxTopicNum))
+		configs, last = page(&s.topicNames, all, version, h.DataVersion, h.TopicSeq, s.pageSize(h.MaxTopicNum))
 	}
 	if last {
 		s.followers.sent(c.Peer.RemoteAddr().Addr().Unmap(), all, version)
 	}
 	_, data, err := body(protocol.TopicConfigAndMappingSerializeWrapper{DataVersion: version, TopicConfigTable: configs})
 	return &protocol.GetAllTopicConfigResponse{TotalTopicNum: protocol.Some(int32(len(all)))}, data, err
-}
-
-// paged tells whether a request wants a page of a table, which one of these fields says, and may get one.
-func (s *Service) paged(c *protocol.Call, fields ...string) bool {
-	return s.cfg.Settings.Bool("enableSplitMetadata") && slices.ContainsFunc(c.Fields, func(f protocol.Field) bool {
-		return slices.Contains(fields, string(f.Key))
-	})
-}
-
-// pageSize is the smaller one of what was asked for and splitMetadataSize.
-func (s *Service) pageSize(asked protocol.Opt[int32]) int {
-	most := int32(s.cfg.Settings.Int("splitMetadataSize"))
-	return int(max(0, min(asked.Or(most), most)))
-}
-
-// page cuts n entries of a table from position seq on, and tells whether the table ends with them.
-func page[C any](all map[string]*C, version protocol.DataVersion, seen string, seq int32, n int) (part map[string]*C, last bool) {
-	var v protocol.DataVersion
-	if seen != "" && (v.Unmarshal([]byte(seen)) != nil || !v.Equal(version)) {
-		seq = 0
-	}
-	names := slices.Sorted(maps.Keys(all))
-	from := min(max(int(seq), 0), len(names))
-	to := min(from+n, len(names))
-	part = make(map[string]*C, to-from)
-	for _, name := range names[from:to] {
-		part[name] = all[name]
-	}
-	return part, to == len(names)
 }
 
 // SystemTopics serves GET_SYSTEM_TOPIC_LIST_FROM_BROKER (305): the topics that every broker has, and this one's own.
