@@ -182,7 +182,7 @@ func TestService_Topics(t *testing.T) {
 		_, version = f.cfg.Topics.All()
 		check("topicSeq=1", "C D")
 		f.settings["enableSplitMetadata"] = "false"
-		check("topicSeq=0 maxTopicNum=3", "A B C FFT")
+		check("topicSeq=0 maxTopicNum=3", "A C D FFT")
 	})
 }
 
