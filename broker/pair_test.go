@@ -249,8 +249,9 @@ func TestPair_MasterLostItsTail(t *testing.T) {
 
 // An old master that comes back as a slave shows nothing of what no other broker has, until its new master has it.
 func TestPair_OldMasterShowsNoTail(t *testing.T) {
-	p := newSet(t, "slaveTimeout=100")
+	p := newSet(t, "slaveTimeout=1000")
 	slave, master := p.start(1), p.start(0)
+	master.until("the slave", func() bool { return len(master.broker.ha.Slaves()) == 1 })
 	master.sendAll("T", 0, 10)
 	slave.want("T", 0, 10)
 	if err := slave.stop(); err != nil {
