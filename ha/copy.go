@@ -301,17 +301,20 @@ func (c *copier) report(position int64) error {
 	return c.send(position, time.Now())
 }
 
-// beat is what is done from time to time: to say the same again, and to leave a master that says nothing.
+// beat is what is done from time to time: to say the same again, and to leave a master that says nothing. Before the logs
+// are known to be the same, what is said is that there is nothing.
 func (c *copier) beat(now time.Time) error {
 	switch {
 	case now.Sub(c.lastRead) >= c.s.cfg.Housekeeping:
 		return fmt.Errorf("the master says nothing for %v", c.s.cfg.Housekeeping)
 	case now.Sub(c.lastSent) >= c.s.cfg.Heartbeat && !c.same: // what was asked for may not be the master's
 		return c.send(0, now)
-	case now.Sub(c.lastSent) >= c.s.cfg.Heartbeat:
-		return c.send(c.reported, now)
+	case now.Sub(c.lastSent) < c.s.cfg.Heartbeat:
+		return nil
+	case !c.same:
+		return c.send(1, now)
 	}
-	return nil
+	return c.send(c.reported, now)
 }
 
 // send writes a report.
