@@ -59,7 +59,7 @@ func (s *server) serve() error {
 		return err
 	}
 	s.process = p
-	return p.waitFor("boot success", 60*time.Second)
+	return p.waitFor("boot success", 3*time.Minute) // of a JVM on a machine that is busy
 }
 
 // folder is where a server of a test keeps what it has. Its name has no comma, which would part two folders of a commit log.
