@@ -19,8 +19,10 @@ type table struct {
 
 // Limits of a table that is fetched in pages.
 const (
-	pageSize = 2000 // entries that are asked for at once. Source: Java BrokerOuterAPI
-	restarts = 3    // when the table changes between two pages; then it is asked for as a whole
+	pageSize   = 2000 // entries that are asked for at once. Source: Java BrokerOuterAPI
+	restarts   = 3    // when the table changes between two pages; then it is asked for as a whole
+	maxPages   = 4096
+	maxEntries = 1 << 20
 )
 
 // page is a piece of a table as the master sent it. All entries count, whether they make sense or not.
@@ -39,30 +41,28 @@ type asker[C any] func(ctx context.Context, seq, n int32, version string) (*page
 
 // fetch returns the master's table; nil if it is that of version have still, which is not believed the first time.
 func fetch[C any](ctx context.Context, t *table, have protocol.DataVersion, ask asker[C]) (*page[C], error) {
-	return within(ctx, longCall, func(ctx context.Context) (*page[C], error) {
-		n := int32(1) // just for the version
-		if !t.taken || t.whole {
-			n = pageSize
-		}
-		p, err := ask(ctx, 0, n, "")
-		if err != nil {
+	n := int32(1) // just for the version
+	if !t.taken || t.whole {
+		n = pageSize
+	}
+	p, err := ask(ctx, 0, n, "")
+	if err != nil {
+		return nil, err
+	}
+	t.whole = p.all() && (t.whole || len(p.entries) > int(n))
+	t.size = max(len(p.entries), int(p.total.V))
+	if t.taken && p.version == have {
+		return nil, nil
+	}
+	if !p.all() {
+		if p, err = pages(ctx, ask); err != nil {
 			return nil, err
 		}
-		t.whole = p.all() && (t.whole || len(p.entries) > int(n))
-		t.size = max(len(p.entries), int(p.total.V))
-		if t.taken && p.version == have {
-			return nil, nil
-		}
-		if !p.all() {
-			if p, err = pages(ctx, ask); err != nil {
-				return nil, err
-			}
-		}
-		if len(p.entries) == 0 { // every broker has some of its own
-			return nil, fmt.Errorf("%w: the table is empty", rpc.ErrAnswer)
-		}
-		return p, nil
-	})
+	}
+	if len(p.entries) == 0 { // every broker has some of its own
+		return nil, fmt.Errorf("%w: the table is empty", rpc.ErrAnswer)
+	}
+	return p, nil
 }
 
 // again is when a table is to be asked for again.
@@ -87,8 +87,8 @@ func pages[C any](ctx context.Context, ask asker[C]) (*page[C], error) {
 // unchanged reads a table page by page; nil if it has changed on the way.
 func unchanged[C any](ctx context.Context, ask asker[C]) (*page[C], error) {
 	all := &page[C]{entries: make(map[string]*C), forbidden: make(map[string]map[string]int32)}
-	version := ""
-	for seq := 0; ; {
+	version, seq := "", 0
+	for range maxPages {
 		p, err := ask(ctx, int32(seq), pageSize, version)
 		switch {
 		case err != nil:
@@ -103,8 +103,8 @@ func unchanged[C any](ctx context.Context, ask asker[C]) (*page[C], error) {
 		case p.version != all.version:
 			return nil, nil
 		}
-		if len(p.entries) == 0 {
-			return nil, fmt.Errorf("%w: page at %d of %d is empty", rpc.ErrAnswer, seq, p.total.V)
+		if len(p.entries) == 0 || p.total.V > maxEntries {
+			return nil, fmt.Errorf("%w: %d entries at %d of %d", rpc.ErrAnswer, len(p.entries), seq, p.total.V)
 		}
 		maps.Copy(all.entries, p.entries)
 		maps.Copy(all.forbidden, p.forbidden)
@@ -112,4 +112,5 @@ func unchanged[C any](ctx context.Context, ask asker[C]) (*page[C], error) {
 			return all, nil
 		}
 	}
+	return nil, fmt.Errorf("%w: it has more than %d pages", rpc.ErrAnswer, maxPages)
 }

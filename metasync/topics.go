@@ -18,11 +18,13 @@ func (f *follower) syncTopics(ctx context.Context) (time.Duration, error) {
 		if n > 0 {
 			req = &protocol.GetAllTopicConfigRequest{TopicSeq: seq, DataVersion: version, MaxTopicNum: protocol.Some(n)}
 		}
-		w, total, err := f.cfg.Master.AllTopics(ctx, f.addr, req)
-		if err != nil {
-			return nil, err
-		}
-		return &page[topic.Config]{version: w.DataVersion, entries: w.TopicConfigTable, total: total}, nil
+		return within(ctx, longCall, func(ctx context.Context) (*page[topic.Config], error) {
+			w, total, err := f.cfg.Master.AllTopics(ctx, f.addr, req)
+			if err != nil {
+				return nil, err
+			}
+			return &page[topic.Config]{version: w.DataVersion, entries: w.TopicConfigTable, total: total}, nil
+		})
 	})
 	if p == nil || err != nil {
 		return f.topics.again(), err
@@ -54,11 +56,13 @@ func (f *follower) syncGroups(ctx context.Context) (time.Duration, error) {
 		if n > 0 {
 			req = &protocol.GetAllSubscriptionGroupRequest{GroupSeq: seq, DataVersion: version, MaxGroupNum: protocol.Some(n)}
 		}
-		w, total, err := f.cfg.Master.AllGroups(ctx, f.addr, req)
-		if err != nil {
-			return nil, err
-		}
-		return &page[topic.GroupConfig]{w.DataVersion, w.SubscriptionGroupTable, w.ForbiddenTable, total}, nil
+		return within(ctx, longCall, func(ctx context.Context) (*page[topic.GroupConfig], error) {
+			w, total, err := f.cfg.Master.AllGroups(ctx, f.addr, req)
+			if err != nil {
+				return nil, err
+			}
+			return &page[topic.GroupConfig]{w.DataVersion, w.SubscriptionGroupTable, w.ForbiddenTable, total}, nil
+		})
 	})
 	if p == nil || err != nil {
 		return f.groups.again(), err
