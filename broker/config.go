@@ -147,6 +147,11 @@ var askedLater = []string{
 	"namesrvAddr", "registerNameServerPeriod", "registerBrokerTimeoutMills", "indexFileReadEnable",
 	"clearRetryTopicWhenDeleteTopic", "enableMixedMessageType", "enableSplitMetadata", "splitMetadataSize",
 	"validateSystemTopicWhenUpdateTopic", "useServerSideResetOffset", "startAcceptSendRequestTimeStamp",
+	"forceRegister", "enableSplitRegistration", "splitRegistrationSize", "sendHeartbeatTimeoutMillis", "brokerNotActiveTimeoutMillis",
+	"brokerHeartbeatInterval", "syncBrokerMemberGroupPeriod", "compatibleWithOldNameSrv", "updateNameServerAddrPeriod",
+	"fetchNameSrvAddrByDnsLookup", "fetchNamesrvAddrByAddressServer", "fetchNamesrvAddrInterval", "rmqAddressServerDomain", "rmqAddressServerSubGroup",
+	"haMasterAddress", "skipPreOnline", "syncMasterFlushOffsetWhenStartup", "maxHaTransferByteInSecond",
+	"inSyncReplicas", "minInSyncReplicas", "enableAutoInSyncReplicas", "allAckInSyncStateSet", "haMaxGapNotInSync", // of a master; a slave may have them too
 }
 
 // warnUnasked names the keys that were set and that nothing here looks at.
