@@ -269,7 +269,8 @@ func (w *world) consume(i int) {
 	var next [queues]int64
 	for w.pause(time.Duration(rng.IntN(30)) * time.Millisecond) {
 		q := rng.IntN(queues)
-		got, ok := ask(w, clients, w.route.Load(), time.Second, func(p *process, answer func([]piece)) { answer(p.read(q, next[q], 8)) })
+		from := next[q] // who hears it late hears what was asked
+		got, ok := ask(w, clients, w.route.Load(), time.Second, func(p *process, answer func([]piece)) { answer(p.read(q, from, 8)) })
 		if !ok {
 			continue
 		}
