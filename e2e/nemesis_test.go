@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -267,10 +268,23 @@ func (n *nemesis) dump() {
 	if err := n.h.Dump(f); err != nil {
 		n.t.Log(err)
 	}
-	n.t.Logf("seed %d; what happened is in %s", n.seed, name)
+	n.t.Logf("seed %d; what happened is in %s, what the nodes printed and where they are now beside it", n.seed, name)
 	for _, f := range n.all() {
-		if f.process != nil {
-			n.t.Logf("%s:\n%s", f.name, f.process.log.tail())
+		if f.process == nil {
+			continue
+		}
+		n.t.Logf("%s:\n%s", f.name, f.process.log.tail())
+		if f.alive() {
+			n.resume(f)
+			f.process.cmd.Process.Signal(syscall.SIGQUIT) // prints all goroutines
+			<-f.process.done
+		}
+		text, err := os.ReadFile(f.process.log.file.Name())
+		if err == nil {
+			err = os.WriteFile(strings.TrimSuffix(name, ".txt")+"-"+f.name+".log", text, 0o644)
+		}
+		if err != nil {
+			n.t.Log(err)
 		}
 	}
 }
@@ -541,28 +555,42 @@ func (n *nemesis) settle(when string, load bool) {
 
 // same waits until, without load, both logs end at the same place and readers have all there is.
 func (n *nemesis) same() {
-	eventually(n.t, 60*time.Second, "both logs are the same, and all is read", func() bool {
+	n.t.Helper()
+	differs := func() error {
 		m, err := n.ha(n.pair[n.master])
 		if err != nil {
-			return false
+			return err
 		}
 		s, err := n.ha(n.pair[1-n.master])
-		if err != nil || s.Client.End != m.End {
-			return false
+		if err != nil {
+			return err
+		}
+		if s.Client.End != m.End {
+			return fmt.Errorf("the master's log ends at %d, the slave's at %d", m.End, s.Client.End)
 		}
 		w, err := hurry(n.pair[n.master].addr(), time.Second)
 		if err != nil {
-			return false
+			return err
 		}
 		defer w.conn.Close()
 		for q := range queues {
 			a, err := w.call(codeMaxOffset, map[string]string{"topic": nemesisTopic, "queueId": strconv.Itoa(q)}, nil)
-			if err != nil || a.ext["offset"] != strconv.FormatInt(n.readTo[q].Load(), 10) {
-				return false
+			if at := strconv.FormatInt(n.readTo[q].Load(), 10); err != nil || a.ext["offset"] != at {
+				return fmt.Errorf("queue %d can be read up to %s, and was up to %s (%w)", q, a.ext["offset"], at, err)
 			}
 		}
-		return true
-	})
+		return nil
+	}
+	const limit = 60 * time.Second
+	for end := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
+		err := differs()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			n.t.Fatalf("quiet for %v: %v", limit, err)
+		}
+	}
 }
 
 // final reads all queues from the master.
