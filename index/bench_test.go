@@ -2,7 +2,6 @@ package index
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -40,9 +39,9 @@ func BenchmarkPut(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				x.Put(0, data)
-				if i%(feedItems/n/2) == 0 {
+				if i%(feedKeys/n/4) == 0 {
 					x.feed.mu.Lock()
-					x.feed.pending.items, x.feed.pending.text = x.feed.pending.items[:0], x.feed.pending.text[:0]
+					x.feed.pending = x.feed.pending[:0]
 					x.feed.mu.Unlock()
 				}
 			}
@@ -54,26 +53,23 @@ func BenchmarkPut(b *testing.B) {
 func BenchmarkBuild(b *testing.B) {
 	x := open(b, b.TempDir(), new(memLog), func(c *Config) { c.Slots, c.Entries = 5_000_000, 20_000_000 })
 	const n = 1000
-	var in batch
+	var keys []key
 	for data := records(n, 0); len(data) > 0; {
-		size := in.add(data)
-		if size == 0 {
-			b.Fatal("no room")
+		r, err := message.Decode(data)
+		if err != nil {
+			b.Fatal(err)
 		}
-		data = data[size:]
+		keys, data = collect(keys, &r), data[r.Size:]
 	}
 	b.ReportAllocs()
 	for physical := int64(1); b.Loop(); physical += 1 << 20 {
-		for i := range in.items {
-			in.items[i].physical = physical + int64(i)
+		for i := range keys {
+			keys[i].physical = physical + int64(i/3)
+			if i%3 < 2 { // other keys each time, so that the slots are hit as they are in life
+				keys[i].hash = rand.Int32()
+			}
 		}
-		// Other keys each time, so that the slots are hit as they are in life.
-		text := in.text
-		for _, it := range in.items {
-			binary.BigEndian.PutUint64(text[52:], rand.Uint64()&0x0f0f0f0f0f0f0f0f|0x3030303030303030)
-			text = text[it.topic+2+it.props:]
-		}
-		if err := x.batch(context.Background(), in); err != nil {
+		if err := x.build(context.Background(), keys); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -90,17 +86,20 @@ func BenchmarkFind(b *testing.B) {
 			x := open(b, b.TempDir(), new(memLog), func(c *Config) {
 				c.Slots, c.Entries, c.FS = 5_000_000, 20_000_000, &vfs.Faulty{FS: vfs.OS, NoSync: true}
 			})
-			key := func(i int) string { return fmt.Sprintf("7F0000014B974E0E2F2A7BD9%08X", i) }
+			uniq := func(i int) string { return fmt.Sprintf("7F0000014B974E0E2F2A7BD9%08X", i) }
 			began := time.Now()
+			var keys []key
 			for i := range n {
-				for _, h := range []int32{
-					hashOf("BenchmarkTopic", key(i), false),
-					hashOf("BenchmarkTopic", fmt.Sprint("order-", i), false),
-					hashOf("BenchmarkTopic", "TagA", true),
-				} {
-					if err := x.key(h, int64(i)*300, 1_700_000_000_000+int64(i)/10); err != nil {
+				var p []byte
+				p = message.AppendProperty(p, message.PropUniqKey, []byte(uniq(i)))
+				p = message.AppendProperty(p, message.PropKeys, fmt.Appendf(nil, "order-%d", i))
+				p = message.AppendProperty(p, message.PropTags, []byte("TagA"))
+				keys = appendKeys(keys, []byte("BenchmarkTopic"), p, int64(i)*300, 1_700_000_000_000+int64(i)/10)
+				if i%100 == 0 || i == n-1 {
+					if err := x.build(context.Background(), keys); err != nil {
 						b.Fatal(err)
 					}
+					keys = keys[:0]
 				}
 			}
 			b.Logf("built in %v", time.Since(began))
@@ -109,7 +108,7 @@ func BenchmarkFind(b *testing.B) {
 			for b.Loop() {
 				i := rand.IntN(n)
 				t := time.Now()
-				found, err := x.Find(context.Background(), Query{Topic: "BenchmarkTopic", Key: key(i), Max: 32, End: 1<<63 - 1})
+				found, err := x.Find(context.Background(), Query{Topic: "BenchmarkTopic", Key: uniq(i), Max: 32, End: 1<<63 - 1})
 				took = append(took, time.Since(t))
 				if err != nil || !slices.Contains(found.Physical, int64(i)*300) {
 					b.Fatal(i, found, err)

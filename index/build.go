@@ -9,6 +9,12 @@ import (
 	"rocketd/message"
 )
 
+// How many keys are put into a file together, and of how many records of the log they are collected.
+const (
+	keysAtOnce    = 256
+	recordsAtOnce = 256
+)
+
 // buildLoop is the builder: it reads the log until it has what was put, then takes what is put.
 func (x *Index) buildLoop(ctx context.Context) error {
 	for ctx.Err() == nil {
@@ -28,24 +34,34 @@ func (x *Index) catchUp(ctx context.Context, follow bool) error {
 	src, began, records := x.cfg.Source, time.Now(), 0
 	x.pos = max(x.pos, x.from, src.MinPhysical())
 	start := x.pos
+	var keys []key
 	for {
 		was := x.pos
+		end := was // behind the last record whose keys are collected
 		var failed error
-		err := src.Each(x.pos, func(r *message.Record) bool {
-			if failed = x.record(ctx, r); failed != nil || ctx.Err() != nil {
+		build := func() bool {
+			if failed = x.build(ctx, keys); failed != nil || ctx.Err() != nil {
 				return false
 			}
-			x.pos = max(x.pos, r.Physical+int64(r.Size))
-			records++
+			keys, x.pos = keys[:0], end
 			return true
+		}
+		err := src.Each(x.pos, func(r *message.Record) bool {
+			keys = collect(keys, r)
+			end = max(end, r.Physical+int64(r.Size))
+			records++
+			return records%recordsAtOnce != 0 || build()
 		})
+		if failed == nil && ctx.Err() == nil {
+			build()
+		}
 		if failed != nil || ctx.Err() != nil {
 			return failed
 		}
 		if err != nil {
 			x.leaveOut(src.MaxPhysical(), err)
 		}
-		end, done := x.feed.start(x.pos, follow)
+		behind, done := x.feed.start(x.pos, follow)
 		if done {
 			if took := time.Since(began); took > time.Second {
 				x.cfg.Log.Info("index caught up with the log", "from", start, "physical", x.pos, "records", records, "took", took)
@@ -53,7 +69,7 @@ func (x *Index) catchUp(ctx context.Context, follow bool) error {
 			return nil
 		}
 		if x.pos == was {
-			x.leaveOut(end, errors.New("the log ends before what was appended"))
+			x.leaveOut(behind, errors.New("the log ends before what was appended"))
 		}
 	}
 }
@@ -66,111 +82,103 @@ func (x *Index) leaveOut(end int64, err error) {
 
 // follow builds what is put until there was too much of it, or ctx ends.
 func (x *Index) follow(ctx context.Context) error {
-	var b batch
+	var keys []key
 	rest := time.NewTimer(pace)
 	defer rest.Stop()
 	for {
-		if len(b.items) == 0 {
+		if len(keys) == 0 {
 			select {
 			case <-ctx.Done():
 				return nil
 			case <-x.due:
-			case <-x.now:
-			}
-		} else { // let some come together: waking up for each would cost more than building it
-			rest.Reset(pace)
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-x.now:
-			case <-rest.C:
 			}
 		}
+		// Let some come together: waking up for each would cost more than building it.
+		rest.Reset(pace)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-x.now:
+		case <-rest.C:
+		}
+		var kept int64
 		var settled chan struct{}
 		var live bool
-		b, settled, live = x.feed.take(b)
-		err := x.batch(ctx, b)
+		keys, kept, settled, live = x.feed.take(keys)
+		err := x.build(ctx, keys)
 		if settled != nil {
 			close(settled)
 		}
-		if err != nil || ctx.Err() != nil || !live {
+		if err != nil || ctx.Err() != nil {
 			return err
+		}
+		if x.pos = max(x.pos, kept); !live {
+			return nil
 		}
 	}
 }
 
-// batch builds one batch.
-func (x *Index) batch(ctx context.Context, b batch) error {
-	text := b.text
-	for _, it := range b.items {
-		topic, rest := text[:it.topic], text[it.topic+2:]
-		props := rest[:it.props]
-		text = rest[it.props:]
-		if err := x.message(ctx, it.physical, it.storeMs, topic, props); err != nil || ctx.Err() != nil {
-			return err
-		}
-	}
-	x.pos = max(x.pos, b.kept)
-	return nil
-}
-
-// record builds one record of the log.
-func (x *Index) record(ctx context.Context, r *message.Record) error {
+// collect appends the keys of one record of the log.
+func collect(dst []key, r *message.Record) []key {
 	if r.SysFlag&message.FlagRollback == message.FlagRollback {
-		return nil
+		return dst
 	}
-	return x.message(ctx, r.Physical, r.StoreMs, r.Topic, r.Properties)
+	return appendKeys(dst, r.Topic, r.Properties, r.Physical, r.StoreMs)
 }
 
-// message puts the keys of a message that are not in the files yet. If ctx ends while a full disk is waited for, the
-// rest is left for later.
-func (x *Index) message(ctx context.Context, physical, storeMs int64, topic, props []byte) error {
-	if physical < x.from {
-		return nil
+// build puts keys into files that are not there yet; those of a record follow each other, and the records have the order
+// of the log. If ctx ends, the rest is left for later.
+func (x *Index) build(ctx context.Context, keys []key) error {
+	for len(keys) > 0 && keys[0].physical < x.from {
+		keys = keys[1:]
 	}
-	if physical > x.from {
-		x.from, x.have = physical, 0
+	for n := x.have; n > 0 && len(keys) > 0 && keys[0].physical == x.from; n-- {
+		keys = keys[1:]
 	}
-	var room [16]int32
-	hashes := appendHashes(room[:0], topic, props)
-	for x.have < len(hashes) {
-		err := x.key(hashes[x.have], physical, storeMs)
+	for len(keys) > 0 && ctx.Err() == nil {
+		n, err := x.put(keys[:min(len(keys), keysAtOnce)])
+		for i := range keys[:n] {
+			if at := keys[i].physical; at != x.from {
+				x.from, x.have = at, 0
+			}
+			x.have++
+		}
+		keys = keys[n:]
 		switch {
 		case err == nil:
-			x.have++
 			continue
 		case !vfs.IsFull(err):
 			return err
 		}
-		x.cfg.Log.Warn("index waits for room on the disk", "physical", physical, "err", err)
+		x.cfg.Log.Warn("index waits for room on the disk", "physical", keys[0].physical, "err", err)
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-time.After(retryAfter):
 		}
 	}
 	return nil
 }
 
-// key puts one key into the newest file, or into a new one. After an error nothing has changed.
+// put puts some keys, at least one, into the newest file, or into a new one, and returns how many. After an error the
+// rest was not put.
 // Source: Java IndexService.putKey, getAndCreateLastIndexFile.
-func (x *Index) key(hash int32, physical, storeMs int64) error {
+func (x *Index) put(keys []key) (int, error) {
 	f := x.last()
 	if f == nil || f.full() {
 		if x.unsealed() > 1 { // the sealer cannot follow
 			if err := x.sealFull(); err != nil {
-				return err
+				return 0, err
 			}
 		}
 		next, err := x.create(f)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		x.add(next)
 		ring(x.sealDue)
 		f = next
 	}
-	return f.put(hash, physical, storeMs)
+	return f.put(keys)
 }
 
 // sealLoop brings full files to the disk.

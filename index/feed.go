@@ -7,46 +7,31 @@ import (
 	"rocketd/message"
 )
 
-// Bounds of what waits for the builder. Beyond them the builder reads the log instead.
-const (
-	feedItems = 32 << 10
-	feedBytes = 4 << 20
-)
+// feedKeys is how many keys may wait for the builder. Beyond that the builder reads the log instead.
+const feedKeys = 64 << 10
 
-// feed is what was put and not yet taken by the builder. Put never waits for the builder.
+// feed is the keys that were put and not yet taken by the builder. Put never waits for the builder.
 type feed struct {
 	mu      sync.Mutex // a leaf: nothing is locked under it. It guards:
-	pending batch
-	live    bool          // records put are kept; else the builder reads the log up to end
-	busy    bool          // the builder is at work on a batch
+	pending []key
+	live    bool          // keys put are kept; else the builder reads the log up to end
+	busy    bool          // the builder is at work on what it took
 	end     int64         // behind the last record put
 	kept    int64         // behind the last record put while live
 	settled chan struct{} // closed when what is pending now is built; nil: nobody waits
 }
 
-// batch is records as the builder needs them.
-type batch struct {
-	items []item
-	text  []byte // of each the topic, two bytes and the properties
-	kept  int64  // behind the last record
-}
-
-type item struct {
-	physical, storeMs int64
-	topic, props      int32 // lengths
-}
-
 // Put gives the builder a piece of the log: whole records, one behind the other from physical on, as they were
 // appended. It must be called in the order of the log, after the piece can be read there, and may be called with the
-// append lock held: it copies topic and properties and waits for nothing. When too much waits already, the builder
-// reads the log later.
+// append lock held: it looks for the keys, which are in the caches of this processor now and would not be in those of the
+// builder's, and waits for nothing. When too much waits already, the builder reads the log later.
 func (x *Index) Put(physical int64, records []byte) {
 	f := &x.feed
 	f.mu.Lock()
 	f.end = physical + int64(len(records))
-	live, waiting := f.live, len(f.pending.items)
+	live, waiting := f.live, len(f.pending)
 	for f.live && len(records) > 0 {
-		size := f.pending.add(records)
+		size := f.add(records)
 		if size == 0 {
 			f.live = false
 			break
@@ -54,7 +39,7 @@ func (x *Index) Put(physical int64, records []byte) {
 		f.kept = max(f.kept, message.PeekPhysical(records)+int64(size))
 		records = records[size:]
 	}
-	wake := live && (!f.live || waiting == 0 && len(f.pending.items) > 0)
+	wake := live && (!f.live || waiting == 0 && len(f.pending) > 0)
 	f.mu.Unlock()
 	if wake {
 		ring(x.due)
@@ -68,9 +53,10 @@ const (
 	moreOfV6  = 12 // for each host that is IPv6
 )
 
-// add takes in the record at the start of b and returns its size; 0 means that there is no room, or no record.
-func (b *batch) add(rec []byte) int {
-	if len(rec) < message.MinSize {
+// add takes in the keys of the record at the start of rec and returns its size; 0 means that there is no room, or no
+// record. f.mu is held.
+func (f *feed) add(rec []byte) int {
+	if len(rec) < message.MinSize || len(f.pending) >= feedKeys {
 		return 0
 	}
 	size, magic := message.PeekSize(rec)
@@ -107,28 +93,19 @@ func (b *batch) add(rec []byte) int {
 	if props > len(rec) || props+int(be.Uint16(rec[props-2:])) != len(rec) {
 		return 0
 	}
-	if props == len(rec) {
-		return int(size)
-	}
-	if len(b.items) == feedItems || len(b.text)+len(rec)-at > feedBytes {
-		return 0
-	}
-	b.items = append(b.items, item{message.PeekPhysical(rec), message.PeekStoreMs(rec), int32(topic), int32(len(rec) - props)})
-	b.text = append(b.text, rec[at:]...)
+	f.pending = appendKeys(f.pending, rec[at:at+topic], rec[props:], message.PeekPhysical(rec), message.PeekStoreMs(rec))
 	return int(size)
 }
 
-// take swaps what is pending for spare. settled, if not nil, is to be closed when the batch is built; live is false
-// if there are more records in the log, which were not kept.
-func (f *feed) take(spare batch) (b batch, settled chan struct{}, live bool) {
-	spare.items, spare.text = spare.items[:0], spare.text[:0]
+// take swaps what is pending for spare; kept is where in the log that ends. settled, if not nil, is to be closed when the
+// keys are built; live is false if there are more records in the log, whose keys were not kept.
+func (f *feed) take(spare []key) (keys []key, kept int64, settled chan struct{}, live bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	b, settled, live = f.pending, f.settled, f.live
-	b.kept = f.kept
-	f.pending, f.settled = spare, nil
-	f.busy = len(b.items) > 0
-	return b, settled, live
+	keys, settled = f.pending, f.settled
+	f.pending, f.settled = spare[:0], nil
+	f.busy = len(keys) > 0
+	return keys, f.kept, settled, f.live
 }
 
 // start tells whether the builder, who has read up to pos, has seen all that was put; if so, puts are kept from
@@ -147,7 +124,7 @@ func (f *feed) start(pos int64, follow bool) (end int64, done bool) {
 func (f *feed) stop() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.live, f.busy, f.pending = false, false, batch{}
+	f.live, f.busy, f.pending = false, false, nil
 	if f.settled != nil {
 		close(f.settled)
 		f.settled = nil
@@ -158,7 +135,7 @@ func (f *feed) stop() {
 func (f *feed) wait() <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.live || len(f.pending.items) == 0 && !f.busy {
+	if !f.live || len(f.pending) == 0 && !f.busy {
 		return nil
 	}
 	if f.settled == nil {

@@ -91,7 +91,7 @@ func (f *file) find(ctx context.Context, dst []int64, hash int32, q Query) (_ []
 		return dst, err
 	}
 	begin := f.beginMs.Load()
-	if n >= f.count.Load() {
+	if r.mem == nil && n >= f.count.Load() { // a damaged slot
 		return dst, nil
 	}
 	for steps := 1; n > 0 && len(dst) < q.Max; steps++ {

@@ -11,6 +11,14 @@ import (
 // key is topic#key. Source: Java IndexService.buildKey 5.5.
 const tagMark = "T#"
 
+// Names of properties with the byte that ends them, and the byte that ends a value. Source: Java MessageDecoder.
+const (
+	uniqueName = message.PropUniqKey + "\x01"
+	keysName   = message.PropKeys + "\x01"
+	tagsName   = message.PropTags + "\x01"
+	valueEnd   = 2
+)
+
 // appendHash goes on with Java's String.hashCode, over UTF-16 units, where h has left off.
 func appendHash[S []byte | string](h int32, s S) int32 {
 	i := 0
@@ -53,38 +61,57 @@ func hashOf(topic, key string, tags bool) int32 {
 	return finishHash(appendHash(h, key))
 }
 
-// appendHashes appends the hashes of all keys of a message in the order in which Java puts them: the unique key, the
-// items of KEYS between single spaces, the tags. Source: Java IndexService.buildIndex.
-func appendHashes(dst []int32, topic, props []byte) []int32 {
+// key is one key of a message on its way into a file.
+type key struct {
+	physical, storeMs int64 // of the message
+	hash              int32
+}
+
+// appendKeys appends all keys of a message in the order in which Java puts them: the unique key, the items of KEYS
+// between single spaces, the tags. Source: Java IndexService.buildIndex.
+func appendKeys(dst []key, topic, props []byte, physical, storeMs int64) []key {
 	var unique, keys, tags []byte
-	message.EachProperty(props, func(name, value []byte) bool {
-		switch string(name) {
-		case message.PropUniqKey:
-			unique = value
-		case message.PropKeys:
-			keys = value
-		case message.PropTags:
-			tags = value
+	for len(props) > 0 { // as message.EachProperty does, but it looks at the names wanted only
+		item := props
+		if end := bytes.IndexByte(props, valueEnd); end >= 0 {
+			item, props = props[:end], props[end+1:]
+		} else {
+			props = nil
 		}
-		return true
-	})
+		switch {
+		case len(item) < len(tagsName): // also what has no value
+		case item[0] == 'U':
+			valueOf(item, uniqueName, &unique)
+		case item[0] == 'K':
+			valueOf(item, keysName, &keys)
+		case item[0] == 'T':
+			valueOf(item, tagsName, &tags)
+		}
+	}
 	h := appendHash(appendHash(0, topic), "#")
 	if len(unique) > 0 {
-		dst = append(dst, finishHash(appendHash(h, unique)))
+		dst = append(dst, key{physical, storeMs, finishHash(appendHash(h, unique))})
 	}
 	for len(keys) > 0 {
-		key := keys
+		one := keys
 		if end := bytes.IndexByte(keys, ' '); end >= 0 {
-			key, keys = keys[:end], keys[end+1:]
+			one, keys = keys[:end], keys[end+1:]
 		} else {
 			keys = nil
 		}
-		if len(key) > 0 {
-			dst = append(dst, finishHash(appendHash(h, key)))
+		if len(one) > 0 {
+			dst = append(dst, key{physical, storeMs, finishHash(appendHash(h, one))})
 		}
 	}
 	if len(tags) > 0 {
-		dst = append(dst, finishHash(appendHash(appendHash(h, tagMark), tags)))
+		dst = append(dst, key{physical, storeMs, finishHash(appendHash(appendHash(h, tagMark), tags))})
 	}
 	return dst
+}
+
+// valueOf sets value if the property has that name, and a value.
+func valueOf(item []byte, name string, value *[]byte) {
+	if len(item) > len(name) && string(item[:len(name)]) == name {
+		*value = item[len(name):]
+	}
 }

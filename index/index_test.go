@@ -154,21 +154,21 @@ func TestIndex_Roll(t *testing.T) {
 func TestIndex_Overflow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := new(memLog)
-		x := open(t, t.TempDir(), log, func(c *Config) { c.Slots, c.Entries = 5000, 1<<20 })
+		x := open(t, t.TempDir(), log, func(c *Config) { c.Slots, c.Entries = 5000, 1<<19 })
 		run(t, x)
 		var last int64
-		for i := range 3 * feedItems {
+		for i := range 3 * feedKeys {
 			last = log.send(x, "T", 1000, message.PropUniqKey, fmt.Sprint(i))
-			if i == feedItems/2 {
+			if i == feedKeys/2 {
 				synctest.Wait() // the builder rests, or is at work
 			}
 		}
 		synctest.Wait()
 		time.Sleep(2 * pace)
 		synctest.Wait()
-		equal(t, find(t, x, "T", fmt.Sprint(3*feedItems-1)), []int64{last})
-		if n := x.last().count.Load(); n != 3*feedItems+1 {
-			t.Errorf("%d entries of %d", n, 3*feedItems)
+		equal(t, find(t, x, "T", fmt.Sprint(3*feedKeys-1)), []int64{last})
+		if n := x.last().count.Load(); n != 3*feedKeys+1 {
+			t.Errorf("%d entries of %d", n, 3*feedKeys)
 		}
 		next := log.send(x, "T", 1000, message.PropUniqKey, "next") // it is fed again
 		equal(t, find(t, x, "T", "next"), []int64{next})
@@ -485,9 +485,9 @@ func TestIndex_Close(t *testing.T) {
 	}
 }
 
-// What Put takes out of a record is what Decode finds, for every form of a record; what is none ends the feed, without
-// a panic.
-func FuzzBatch(f *testing.F) {
+// The keys that Put takes out of a record are those of what Decode finds, for every form of a record; what is none ends
+// the feed, without a panic.
+func FuzzFeed(f *testing.F) {
 	v6 := netip.MustParseAddrPort("[2001:db8::1]:80")
 	long := strings.Repeat("t", 200)
 	for _, d := range []message.Draft{
@@ -495,6 +495,7 @@ func FuzzBatch(f *testing.F) {
 		{Topic: []byte("T"), BornHost: v6, StoreHost: host, Body: []byte("body"), Properties: []byte("KEYS\x01k\x02")},
 		{Topic: []byte(long), BornHost: host, StoreHost: v6, Properties: []byte("KEYS\x01k\x02")},
 		{Topic: []byte(long), BornHost: v6, StoreHost: v6, Body: make([]byte, 300), Properties: []byte("TAGS\x01k\x02")},
+		{Topic: []byte("T"), BornHost: host, StoreHost: host, Properties: []byte("KEYS\x01\x02TAGS\x02KEYS\x01a  \x01b \u00e9\U0001f600\x02UNIQ_KEY\x01u\x02U\x01v\x02TAGS\x01t")},
 		{Topic: []byte("T"), BornHost: host, StoreHost: host, SysFlag: message.FlagRollback, Properties: []byte("TAGS\x01k\x02")},
 	} {
 		rec := message.AppendRecord(nil, &d)
@@ -502,21 +503,38 @@ func FuzzBatch(f *testing.F) {
 		f.Add(rec)
 	}
 	f.Fuzz(func(t *testing.T, rec []byte) {
-		var b batch
-		size := b.add(rec)
+		var f feed
+		size := f.add(rec)
 		r, err := message.Decode(rec)
 		if err != nil {
 			return
 		}
-		switch {
-		case size != int(r.Size):
+		if size != int(r.Size) {
 			t.Fatalf("%d bytes of %d", size, r.Size)
-		case r.SysFlag&message.FlagRollback == message.FlagRollback || len(r.Properties) == 0:
-			equal(t, len(b.items), 0)
-		default:
-			equal(t, b.items, []item{{r.Physical, r.StoreMs, int32(len(r.Topic)), int32(len(r.Properties))}})
-			equal(t, b.text[:len(r.Topic)], r.Topic)
-			equal(t, b.text[len(r.Topic)+2:], r.Properties)
 		}
+		var unique, keys, tags string
+		message.EachProperty(r.Properties, func(name, value []byte) bool {
+			switch string(name) {
+			case message.PropUniqKey:
+				unique = string(value)
+			case message.PropKeys:
+				keys = string(value)
+			case message.PropTags:
+				tags = string(value)
+			}
+			return true
+		})
+		var want []key
+		add := func(value string, isTags bool) {
+			if value != "" && r.SysFlag&message.FlagRollback != message.FlagRollback {
+				want = append(want, key{r.Physical, r.StoreMs, hashOf(string(r.Topic), value, isTags)})
+			}
+		}
+		add(unique, false)
+		for k := range strings.SplitSeq(keys, " ") {
+			add(k, false)
+		}
+		add(tags, true)
+		equal(t, f.pending, want)
 	})
 }

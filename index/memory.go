@@ -12,11 +12,13 @@ const (
 	pageSlots   = 1024  // slots of a page that is written as a whole if one of them changed
 )
 
-// memory is what the disk does not have yet. The builder stores an entry first, then its slot.
+// memory is what the disk does not have yet. The builder stores an entry first, then its slot, and the counts of the
+// file behind some of them.
 type memory struct {
-	slots []atomic.Int32
-	dirty []bool // pages of slots that changed; the builder's
-	tail  atomic.Pointer[tail]
+	slots   []atomic.Int32
+	dirty   []bool // pages of slots that changed; the builder's
+	touched int32  // the builder's: makes it look at slots ahead of time
+	tail    atomic.Pointer[tail]
 }
 
 // tail is the entries from base on. The builder replaces it when it was written, so readers may go on with an old one.
@@ -61,42 +63,58 @@ func (f *file) grow() (*memory, error) {
 	return m, nil
 }
 
-// put adds one key; the file must not be full. After an error nothing has changed. Source: Java IndexFile.putKey.
-func (f *file) put(hash int32, physical, storeMs int64) (err error) {
+// put adds keys, at least one, as far as they go into the tail, and returns how many; the file must not be full. After
+// an error nothing has changed. Source: Java IndexFile.putKey.
+func (f *file) put(keys []key) (_ int, err error) {
 	m := f.mem.Load()
 	if m == nil {
 		if m, err = f.grow(); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	n, t := f.count.Load(), m.tail.Load()
-	if int(n-t.base)*entrySize == len(t.buf) {
+	buf := t.buf[int(n-t.base)*entrySize:]
+	if len(buf) == 0 {
 		if err := f.writeTail(t); err != nil {
-			return err
+			return 0, err
 		}
 		t = f.newTail()
 		m.tail.Store(t)
+		buf = t.buf
 	}
-	slot := f.slotOf(hash)
-	e := entry{hash: hash, physical: physical, previous: m.slots[slot].Load()}
-	if begin := f.beginMs.Load(); begin > 0 {
-		e.seconds = int32(min(max((storeMs-begin)/1000, 0), 1<<31-1))
+	keys = keys[:min(len(keys), len(buf)/entrySize)]
+	for i := range keys { // looked at one behind the other, what is not in the caches of the processor arrives together
+		m.touched += m.slots[f.slotOf(keys[i].hash)].Load()
 	}
-	at := int(n-t.base) * entrySize
-	e.append(t.buf[at:at:len(t.buf)])
-	if n <= 1 {
-		f.beginPhysical.Store(physical)
-		f.beginMs.Store(storeMs)
+	begin, used := f.beginMs.Load(), int32(0)
+	for i := range keys {
+		k := &keys[i]
+		at := f.slotOf(k.hash)
+		slot := &m.slots[at]
+		e := entry{hash: k.hash, physical: k.physical, previous: slot.Load()}
+		if begin > 0 {
+			e.seconds = int32(min(max((k.storeMs-begin)/1000, 0), 1<<31-1))
+		}
+		e.append(buf[:0])
+		buf = buf[entrySize:]
+		if n <= 1 {
+			begin = k.storeMs
+			f.beginPhysical.Store(k.physical)
+			f.beginMs.Store(begin)
+		}
+		if e.previous == 0 {
+			used++
+		}
+		slot.Store(n)
+		m.dirty[at/pageSlots] = true
+		n++
 	}
-	if e.previous == 0 {
-		f.used.Add(1)
-	}
-	f.endPhysical.Store(physical)
-	f.endMs.Store(storeMs)
-	m.slots[slot].Store(n)
-	m.dirty[slot/pageSlots] = true
-	f.count.Store(n + 1)
-	return nil
+	last := &keys[len(keys)-1]
+	f.used.Add(used)
+	f.endPhysical.Store(last.physical)
+	f.endMs.Store(last.storeMs)
+	f.count.Store(n)
+	return len(keys), nil
 }
 
 // seal brings all to the disk. From then on the file is read there.
