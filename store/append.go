@@ -10,9 +10,9 @@ import (
 
 // Constants of writing back.
 const (
-	queuePage = 4096 / consumequeue.UnitSize // units of a queue that are worth a write
-	paceBytes = 4 << 20                      // log bytes after which the system is told to write them
-	clockSkew = 1000                         // ms by which appenders may differ without time going back in the log
+	queuePage = 1024    // units of a queue that are worth a write of their own
+	paceBytes = 4 << 20 // log bytes after which the system is told to write them
+	clockSkew = 1000    // ms by which appenders may differ without time going back in the log
 )
 
 // Append brings a batch into the log and its queues, in order, as a whole: with one write for each file touched. Then
@@ -95,7 +95,6 @@ func (s *Store) Append(b *Batch, now time.Time) error {
 // put adds a unit and sees to it that it will be written. s.mu is held.
 func (s *Store) put(q *consumequeue.Queue, u consumequeue.Unit) {
 	pending := q.Put(u)
-	s.units++
 	if q.MarkDue() {
 		s.dirty = append(s.dirty, q)
 	}

@@ -101,7 +101,7 @@ type Config struct {
 	HotBytes   int64
 	HotPercent int
 
-	OpenFiles int // queue files open at the same time; 0 is a quarter of what the process may have open, at most 16,384
+	OpenFiles int // queue files open at the same time; 0 is half of what the process may have open, at most 65,536
 
 	FS  vfs.FS           // default vfs.OS
 	Now func() time.Time // for the ages of files and the hour of the day; default time.Now
@@ -172,7 +172,7 @@ func openFiles() int {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return 256
 	}
-	return int(min(limit.Cur/4, 16384))
+	return int(min(limit.Cur/2, 65536))
 }
 
 // logConfig is what the commit log needs to know.

@@ -69,11 +69,7 @@ func benchQueues(b *testing.B, n int) {
 		b.Fatal(err)
 	}
 	for range quietRounds + 1 {
-		for q := range s.warm {
-			if s.queues.Quiet(q, quietRounds) {
-				delete(s.warm, q)
-			}
-		}
+		s.coolDown()
 	}
 	s.writing.Unlock()
 	batch = Batch{}

@@ -401,7 +401,7 @@ func TestStore_ManyQueues(t *testing.T) {
 	if err := s.Append(&b, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	for range quietRounds + 3 {
+	for range quietLooks * (quietRounds + 1) {
 		if err := s.look(true); err != nil {
 			t.Fatal(err)
 		}

@@ -295,7 +295,6 @@ func (s *Store) appendBuilt(last *message.Record) error {
 			if err != nil { // the log has the record
 				return s.log.Fence(fmt.Errorf("cannot build the queues: %w", err))
 			}
-			s.units++
 			b = b[r.Size:]
 		}
 	}

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"runtime/pprof"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,14 +19,14 @@ const (
 	lookInterval = time.Second
 	syncInterval = 10 * time.Second
 	syncBytes    = 64 << 20 // of the log
-	quietRounds  = 60       // looks without a new unit until a queue's memory is let go
+	quietRounds  = 6        // in which a queue has no new unit, until its memory is let go
+	quietLooks   = 10       // from one of them to the next
 )
 
-// With many queues that is put off, since it costs a write for each: until each of them has some units, in the mean, and
-// so that it is not at work all the time; but not for ever.
+// With many queues that is put off, since it costs a write for each, so that it is not at work all the time; but not for
+// ever.
 const (
-	syncUnits   = 20 // of a queue
-	syncRest    = 8  // times as long as the last one took
+	syncRest    = 16 // times as long as the last one took
 	maxInterval = time.Minute
 	maxBytes    = 2 << 30 // of the log
 )
@@ -133,7 +135,7 @@ func (s *Store) queueLoop(ctx context.Context) {
 		case <-s.queuesDue:
 			err = s.writePages()
 		case now := <-t.C:
-			err = s.look(now.Sub(s.syncedAt) >= min(max(syncInterval, syncRest*s.syncTook), maxInterval))
+			err = s.look(s.syncDue(now))
 		}
 		if err != nil {
 			s.cfg.Log.Error("cannot write consume queues", "err", err)
@@ -168,15 +170,13 @@ func (s *Store) look(syncDue bool) error {
 	if s.log.Fenced() != nil {
 		return nil
 	}
-	for q := range s.warm {
-		if s.set(q).Quiet(q, quietRounds) {
-			delete(s.warm, q)
-		}
+	if s.looks++; s.looks%quietLooks == 0 {
+		s.coolDown()
 	}
 	if err := s.writeDamage(); err != nil { // tried again
 		s.cfg.Log.Warn("cannot write down what is damaged", "err", err)
 	}
-	if syncDue || s.muchToSync() {
+	if syncDue {
 		began := time.Now()
 		err := s.syncAll()
 		if err == nil {
@@ -191,13 +191,22 @@ func (s *Store) look(syncDue bool) error {
 	return nil
 }
 
-// muchToSync tells whether so much was appended that queues and checkpoint should not wait for their time. s.writing
-// is held.
-func (s *Store) muchToSync() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	bytes := s.log.Max() - s.synced
-	return bytes >= maxBytes || bytes >= syncBytes && s.units >= syncUnits*int64(len(s.dirty))
+// syncDue tells whether queues and checkpoint are to be brought to the disk: after a time, or when much was appended.
+func (s *Store) syncDue(now time.Time) bool {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	passed, bytes := now.Sub(s.syncedAt), s.log.Max()-s.synced
+	rest := syncRest * s.syncTook
+	return bytes >= maxBytes || passed >= min(max(syncInterval, rest), maxInterval) || bytes >= syncBytes && passed >= rest
+}
+
+// coolDown lets go of the memory of queues that have had no new unit for some time. s.writing is held.
+func (s *Store) coolDown() {
+	for q := range s.warm {
+		if s.set(q).Quiet(q, quietRounds) {
+			delete(s.warm, q)
+		}
+	}
 }
 
 // queuesFailed stops appends after an error: units in memory would grow without end.
@@ -216,8 +225,10 @@ func (s *Store) queuesFailed(err error) error {
 func (s *Store) writeDirty() error {
 	s.mu.Lock()
 	todo := s.dirty
-	s.dirty, s.units = nil, 0
+	s.dirty = nil
 	s.mu.Unlock()
+	// One behind the other as they lie in memory, and as their files were made, which is how they lie on the disk.
+	slices.SortFunc(todo, func(a, b *consumequeue.Queue) int { return cmp.Compare(a.Number(), b.Number()) })
 	for i, q := range todo {
 		q.ClearDue()
 		if err := s.flushQueue(q); err != nil { // what is left stays to be written
@@ -235,7 +246,9 @@ func (s *Store) writeDirty() error {
 
 func (s *Store) flushQueue(q *consumequeue.Queue) error {
 	s.warm[q] = true
-	return s.set(q).Flush(q)
+	set := s.set(q)
+	set.Share(len(s.warm))
+	return set.Flush(q)
 }
 
 // syncAll brings log and queues to the disk and then says so in the checkpoint. s.writing is held.

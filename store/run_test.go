@@ -70,7 +70,7 @@ func TestRun_ByTheClock(t *testing.T) {
 func TestRun_FullPage(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		s := testStore(t, dir, func(c *Config) { c.FileSize, c.QueueFileSize = 1<<20, 20000 })
+		s := testStore(t, dir, func(c *Config) { c.FileSize, c.QueueFileSize = 1<<20, 40000 })
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- s.Run(ctx) }()

@@ -30,7 +30,6 @@ type Store struct {
 	mu        sync.Mutex
 	dirty     []*consumequeue.Queue // have units that wait to be written
 	pages     []*consumequeue.Queue // have a whole page of them
-	units     int64                 // that came since dirty was empty
 	touched   byte                  // see consumequeue.Queue.Touch
 	paced     int64                 // end of what the system was told to write
 	prepareAt int64                 // log position at which the next file is prepared
@@ -65,6 +64,7 @@ type Store struct {
 	synced   int64     // log position up to which the queues are on the disk
 	syncedAt time.Time // when the last such sync began
 	syncTook time.Duration
+	looks    int // so many times was looked
 
 	loaded bool // by Open, the queues: from then on it changes what is on the disk
 
@@ -158,9 +158,10 @@ func (s *Store) inspect() error {
 
 // openQueues makes the sets of queues.
 func (s *Store) openQueues() {
+	few := max(s.cfg.OpenFiles/8, 1) // of kinds that few stores have
 	s.queues = consumequeue.NewSet(s.cfg.FS, s.path("consumequeue"), s.cfg.QueueFileSize, s.cfg.OpenFiles)
-	s.queues.UseExt(s.cfg.FS, s.path("consumequeue_ext"), s.cfg.ExtFileSize, s.cfg.OpenFiles)
-	s.batches = consumequeue.NewBatchSet(s.cfg.FS, s.path("batchconsumequeue"), s.cfg.BatchFileSize, s.cfg.OpenFiles)
+	s.queues.UseExt(s.cfg.FS, s.path("consumequeue_ext"), s.cfg.ExtFileSize, few)
+	s.batches = consumequeue.NewBatchSet(s.cfg.FS, s.path("batchconsumequeue"), s.cfg.BatchFileSize, few)
 }
 
 func (s *Store) path(name string) string { return filepath.Join(s.cfg.Dir, name) }

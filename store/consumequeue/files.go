@@ -161,7 +161,7 @@ func (f *files) opened(key fileKey) *openFile {
 func (f *files) put(o *openFile, wrote bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if wrote && !o.key.q.dead.Load() {
+	if wrote && !o.key.q.dead() {
 		f.mark(o.key, false)
 	}
 	o.users--
@@ -262,7 +262,7 @@ func (f *files) close1(key fileKey) error {
 }
 
 func (f *files) syncOne(key fileKey, created bool, dirs map[string]bool) error {
-	if key.q.dead.Load() {
+	if key.q.dead() {
 		return nil
 	}
 	if err := f.syncFile(key); err != nil {

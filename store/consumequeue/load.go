@@ -176,7 +176,7 @@ func (s *Set) zero(q *Queue, start, at int64, all bool) error {
 // hold nothing else; the last file stays.
 func (s *Set) Trim(q *Queue, physical int64) error {
 	lo, hi := q.Units()
-	if lo == hi || q.oldest.Load() >= physical || q.dead.Load() {
+	if lo == hi || q.oldest.Load() >= physical || q.dead() {
 		return nil
 	}
 	first, err := s.search(q, lo, hi, func(u Unit) bool { return !u.Filler() && u.Physical >= physical })

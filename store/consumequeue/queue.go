@@ -5,10 +5,9 @@ import (
 	"sync/atomic"
 )
 
-// Units that stay in memory for consumers at the tail, and how the pieces that hold them grow.
+// How the pieces grow that hold the units in memory.
 const (
-	keepUnits  = 1024
-	firstChunk = 16 // the next ones are twice as large
+	firstChunk = 16 // units; the next ones are twice as large, up to
 	fullChunk  = 256
 )
 
@@ -17,30 +16,39 @@ const (
 // The newest units are in memory, and are written to files later (Set.Flush): they can be built again from the
 // commit log. Put is called by one goroutine at a time, the store's appender.
 type Queue struct {
-	topic string
-	id    int32
-	kind  Kind
-	dead  atomic.Bool // deleted: nothing is written any more
-	moved atomic.Bool // deleted, and another queue has taken its place
-	due   atomic.Bool // stands in the store's list of queues to write
-	min   atomic.Int64
-	max   atomic.Int64
-	next  int64 // the offset that is given out next; owned by the appender
-	units *span // of a Batch queue; else units are numbered by offsets
-	ext   atomic.Pointer[ext]
-
-	oldest atomic.Int64 // start of the record of the first unit, so that Trim need not read it; -1: not known
-
+	// What an append looks at lies in one line of the processor's caches (64 bytes): with many queues nothing of one is
+	// there before.
+	next    int64 // the offset that is given out next; owned by the appender
+	max     atomic.Int64
+	min     atomic.Int64
 	mu      sync.Mutex            // guards the tail:
-	head    *chunk                // oldest
-	tail    atomic.Pointer[chunk] // newest; the appender looks at it without the lock, too
 	written int64                 // numbers of units below it are in files
+	tail    atomic.Pointer[chunk] // newest; the appender looks at it without the lock, too
+	state   atomic.Uint32
+	id      int32
+	kind    Kind
+	named   bool   // see below
+	number  uint32 // of all queues of the set in the order in which they came
 
-	// Owned by who calls Set.Flush.
+	topic  string
+	units  *span // of a Batch queue; else units are numbered by offsets
+	ext    atomic.Pointer[ext]
+	oldest atomic.Int64 // start of the record of the first unit, so that Trim need not read it; -1: not known
+	head   *chunk       // oldest; guarded by mu
+
+	// Owned by who calls Set.Flush, like named: its directory was synced. A killed process may have made files and not
+	// come to that.
 	base  int64 // first byte of the first file; -1 while there is none
-	quiet int   // rounds without a new unit
-	named bool  // its directory was synced: a killed process may have made files and not come to that
+	quiet int32 // rounds without a new unit
+	keep  int32 // units that stay in memory after they were written; guarded by mu
 }
+
+// Bits of state.
+const (
+	dead  = 1 << iota // deleted: nothing is written any more
+	moved             // deleted, and another queue has taken its place
+	due               // stands in the store's list of queues to write
+)
 
 // span is the numbers of the units of a Batch queue: the first whose record is still there, and the end.
 type span struct{ first, end atomic.Int64 }
@@ -54,7 +62,23 @@ type chunk struct {
 	next  *chunk
 }
 
+// newChunk makes an empty chunk. The small one of a queue that has little to hold is one piece of memory.
+func newChunk(size, unit int) *chunk {
+	if size*unit == firstChunk*UnitSize {
+		c := new(struct {
+			chunk
+			room [firstChunk * UnitSize]byte
+		})
+		c.unit, c.buf = unit, c.room[:]
+		return &c.chunk
+	}
+	return &chunk{unit: unit, buf: make([]byte, size*unit)}
+}
+
 func (c *chunk) end() int64 { return c.first + int64(c.used/c.unit) }
+
+// Number tells queues apart that came one after the other.
+func (q *Queue) Number() uint32 { return q.number }
 
 // Topic and ID name the queue.
 func (q *Queue) Topic() string { return q.topic }
@@ -62,8 +86,10 @@ func (q *Queue) ID() int32     { return q.id }
 
 // Move says that the queue is deleted because all its messages are gone, and that the store has none, or another one,
 // in its place. Moved tells so; who still holds this one takes the other for new messages.
-func (q *Queue) Move()       { q.moved.Store(true) }
-func (q *Queue) Moved() bool { return q.moved.Load() }
+func (q *Queue) Move()       { q.state.Or(moved) }
+func (q *Queue) Moved() bool { return q.state.Load()&moved != 0 }
+
+func (q *Queue) dead() bool { return q.state.Load()&dead != 0 }
 
 // Kind is the form of the queue.
 func (q *Queue) Kind() Kind { return q.kind }
@@ -75,7 +101,7 @@ func (q *Queue) Max() int64 { return q.max.Load() }
 // Units returns the numbers of the first unit whose record is still there and of the one behind the last. In a Simple
 // queue they are Min and Max.
 func (q *Queue) Units() (first, end int64) {
-	if q.units == nil {
+	if q.kind == Simple {
 		return q.min.Load(), q.max.Load()
 	}
 	return q.units.first.Load(), q.units.end.Load()
@@ -113,7 +139,7 @@ func (q *Queue) Put(u Unit) (pending int64) {
 	if at == q.firstUnit() && !u.Filler() {
 		q.oldest.Store(u.Physical)
 	}
-	if q.units != nil {
+	if q.kind == Batch {
 		if at == q.units.first.Load() {
 			q.min.Store(u.Base)
 		}
@@ -141,23 +167,20 @@ func (q *Queue) Touch() byte {
 
 // MarkDue says that the queue stands in the list of those to write; it returns false if it did before. ClearDue, before
 // the Flush, says that it was taken from there: units that this Flush does not see find MarkDue true again.
-func (q *Queue) MarkDue() bool { return !q.due.Load() && !q.due.Swap(true) }
-func (q *Queue) ClearDue()     { q.due.Store(false) }
+func (q *Queue) MarkDue() bool { return q.state.Load()&due == 0 && q.state.Or(due)&due == 0 }
+func (q *Queue) ClearDue()     { q.state.And(^uint32(due)) }
 
-// grow adds a chunk for the unit of number at: the oldest one again if all in it is written and enough stays.
+// grow adds a chunk for the unit of number at: the oldest one again if all in it is written and enough stays. q.mu is
+// held.
 func (q *Queue) grow(at int64) *chunk {
-	var c *chunk
 	size, unit := firstChunk, q.kind.unit()
 	tail := q.tail.Load()
 	if tail != nil {
-		size = min(2*len(tail.buf)/unit, fullChunk)
+		size = min(2*len(tail.buf)/unit, max(int(q.keep)/4, firstChunk), fullChunk)
 	}
-	for q.head != nil && q.head != tail && q.head.end() <= q.written && at-q.head.end() >= keepUnits {
-		c = q.head
-		q.head = c.next
-	}
-	if c == nil || len(c.buf) < size*unit {
-		c = &chunk{unit: unit, buf: make([]byte, size*unit)}
+	c := q.shed(at)
+	if c == nil || len(c.buf) != size*unit {
+		c = newChunk(size, unit)
 	}
 	c.first, c.used, c.next = at, 0, nil
 	if tail == nil {
@@ -166,6 +189,17 @@ func (q *Queue) grow(at int64) *chunk {
 		tail.next = c
 	}
 	q.tail.Store(c)
+	return c
+}
+
+// shed lets go of chunks that are written and that need not stay when the end is at, and returns the last of them, or
+// nil. q.mu is held.
+func (q *Queue) shed(at int64) (c *chunk) {
+	tail := q.tail.Load()
+	for q.head != nil && q.head != tail && q.head.end() <= q.written && at-q.head.end() >= int64(q.keep) {
+		c = q.head
+		q.head = c.next
+	}
 	return c
 }
 
@@ -214,7 +248,7 @@ func (q *Queue) reset(first, end int64) {
 	q.head, q.written = nil, end
 	q.tail.Store(nil)
 	q.oldest.Store(-1)
-	if q.units != nil {
+	if q.kind == Batch {
 		q.units.first.Store(first)
 		q.units.end.Store(end)
 		return

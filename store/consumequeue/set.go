@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 
 	"rocketd/internal/vfs"
 )
@@ -18,6 +19,8 @@ type Set struct {
 	unit    int64 // bytes of a unit
 	files   files
 	ext     *files         // nil: not used
+	made    atomic.Uint32  // queues
+	keep    int32          // units of a queue that stay in memory when they are written
 	scratch [64 << 10]byte // of Flush
 	syncing sync.Mutex
 }
@@ -34,14 +37,27 @@ func NewBatchSet(f vfs.FS, dir string, fileSize int64, budget int) *Set {
 }
 
 func newSet(kind Kind, f vfs.FS, dir string, fileSize int64, budget int) *Set {
-	s := &Set{kind: kind, unit: int64(kind.unit()), files: files{fs: f, dir: dir, size: fileSize, budget: max(budget, 1)}}
+	s := &Set{kind: kind, unit: int64(kind.unit()), keep: maxKeep, files: files{fs: f, dir: dir, size: fileSize, budget: max(budget, 1)}}
 	s.files.init()
 	return s
 }
 
+// The memory of units that were written, and the units of one queue that it holds.
+const (
+	keepBytes = 128 << 20
+	maxKeep   = 1024
+	minKeep   = 64
+)
+
+// Share says how many queues have units in memory. Those that stay there for consumers at the tail when they are written,
+// become fewer with it, so that together they have a bound. It is called by who calls Flush.
+func (s *Set) Share(queues int) {
+	s.keep = int32(max(min(keepBytes/s.unit/int64(max(queues, 1)), maxKeep), minKeep))
+}
+
 // New returns a queue without messages. It touches no disk.
 func (s *Set) New(topic string, id int32) *Queue {
-	q := &Queue{topic: topic, id: id, kind: s.kind, base: -1}
+	q := &Queue{topic: topic, id: id, kind: s.kind, base: -1, keep: maxKeep, number: s.made.Add(1)}
 	q.oldest.Store(-1)
 	if s.kind == Batch {
 		q.units = new(span)
@@ -169,7 +185,7 @@ func (s *Set) FindCached(q *Queue, offset int64) (Unit, int64, error) {
 // Flush writes the units of a queue that wait in memory to its files. They are on the disk after Sync.
 func (s *Set) Flush(q *Queue) error {
 	q.quiet = 0
-	for !q.dead.Load() {
+	for !q.dead() {
 		from := q.end() // units that come in after flushExt wait for the next round
 		limit := q.endUnit()
 		if err := s.flushExt(q); err != nil {
@@ -184,6 +200,8 @@ func (s *Set) Flush(q *Queue) error {
 		}
 		q.mu.Lock()
 		q.written = from + int64(n)/s.unit
+		q.keep = s.keep
+		q.shed(q.endUnit())
 		q.mu.Unlock()
 		if n+BatchUnitSize <= len(s.scratch) {
 			return nil
@@ -250,10 +268,10 @@ func (s *Set) Sync() error {
 // the memory and of the file; then it returns true and need not be called until the next Flush.
 func (s *Set) Quiet(q *Queue, rounds int) bool {
 	q.quiet++
-	if q.dead.Load() {
+	if q.dead() {
 		return true
 	}
-	if q.quiet <= rounds || !q.release() {
+	if int(q.quiet) <= rounds || !q.release() {
 		return false
 	}
 	if last := q.endUnit() - 1; last >= 0 {
@@ -265,7 +283,7 @@ func (s *Set) Quiet(q *Queue, rounds int) bool {
 
 // Delete removes a queue with its files. Who still holds it can Put and Read, but nothing is written.
 func (s *Set) Delete(q *Queue) error {
-	q.dead.Store(true)
+	q.state.Or(dead)
 	if s.ext != nil {
 		if err := s.ext.remove(q, 0); err != nil {
 			return err
