@@ -181,12 +181,12 @@ func load(t *testing.T, l *ledger, b *server, round int, length time.Duration) {
 	var writers sync.WaitGroup
 	errs := make(chan error, 16)
 	for i := range 16 {
+		w, err := connect(b.addr)
+		if err != nil {
+			errs <- err
+			continue
+		}
 		writers.Go(func() {
-			w, err := connect(b.addr)
-			if err != nil {
-				errs <- err
-				return
-			}
 			defer w.conn.Close()
 			padding := bytes.Repeat([]byte{'x'}, 50+i*i*8) // 50 to 1850 bytes
 			for n := 0; ; n++ {
