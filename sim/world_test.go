@@ -67,7 +67,6 @@ type bug string
 
 const (
 	acksAlone     bug = "answers wait for no slave"
-	acksUnsynced  bug = "answers do not wait for the disk"
 	slaveUnsynced bug = "slaves acknowledge what is not on the disk"
 	showsAll      bug = "consumers are shown what slaves do not have"
 	believesOwn   bug = "a slave that starts shows all that it has"
