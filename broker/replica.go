@@ -127,9 +127,10 @@ func (b *Broker) cut(physical int64) error {
 	return b.index.Cut(physical)
 }
 
-// minOf asks a broker where its log begins.
+// minOf asks a broker where its log begins. That of a Java broker which has none yet begins at -1.
 func (b *Broker) minOf(ctx context.Context, addr string) (int64, error) {
-	return b.positionOf(ctx, addr, "commitLogMinOffset")
+	at, err := b.positionOf(ctx, addr, "commitLogMinOffset")
+	return max(0, at), err
 }
 
 // positionOf asks a broker for a position of its log.
