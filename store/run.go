@@ -26,9 +26,11 @@ const (
 // With many queues that is put off, since it costs a write for each, so that it is not at work all the time; but not for
 // ever.
 const (
-	syncRest    = 16 // times as long as the last one took
+	syncRest    = 16 // times as long as the last writing took
 	maxInterval = time.Minute
-	maxBytes    = 2 << 30 // of the log
+	fewBytes    = 512 << 20 // of the log, with few queues
+	queueBytes  = 16 << 10  // more for each
+	maxBytes    = 2 << 30   // at most
 )
 
 // Run brings to the disk what is appended, prepares the next file of the log, writes the queues and the checkpoint,
@@ -177,12 +179,7 @@ func (s *Store) look(syncDue bool) error {
 		s.cfg.Log.Warn("cannot write down what is damaged", "err", err)
 	}
 	if syncDue {
-		began := time.Now()
-		err := s.syncAll()
-		if err == nil {
-			s.syncedAt, s.syncTook = began, time.Since(began)
-		}
-		return s.queuesFailed(err)
+		return s.queuesFailed(s.syncAll())
 	}
 	if ms := s.physicMs.Load(); ms != s.check.physicMs || s.confirmedNow() != s.check.confirmPhysical {
 		s.check.physicMs = ms
@@ -195,9 +192,12 @@ func (s *Store) look(syncDue bool) error {
 func (s *Store) syncDue(now time.Time) bool {
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	s.mu.Lock()
+	queues := int64(len(s.dirty))
+	s.mu.Unlock()
 	passed, bytes := now.Sub(s.syncedAt), s.log.Max()-s.synced
 	rest := syncRest * s.syncTook
-	return bytes >= maxBytes || passed >= min(max(syncInterval, rest), maxInterval) || bytes >= syncBytes && passed >= rest
+	return bytes >= min(fewBytes+queues*queueBytes, maxBytes) || passed >= min(max(syncInterval, rest), maxInterval) || bytes >= syncBytes && passed >= rest
 }
 
 // coolDown lets go of the memory of queues that have had no new unit for some time. s.writing is held.
@@ -253,6 +253,7 @@ func (s *Store) flushQueue(q *consumequeue.Queue) error {
 
 // syncAll brings log and queues to the disk and then says so in the checkpoint. s.writing is held.
 func (s *Store) syncAll() error {
+	began := time.Now()
 	s.mu.Lock()
 	last, ms, end := s.last.Load(), s.lastMs.Load(), s.log.Max()
 	s.mu.Unlock()
@@ -267,9 +268,11 @@ func (s *Store) syncAll() error {
 			return err
 		}
 	}
+	took := time.Since(began)
 	if err := s.flush(); err != nil {
 		return err
 	}
+	s.syncedAt, s.syncTook = began, took
 	s.check.physicMs = s.physicMs.Load()
 	if last > 0 { // 0 would mean unknown, and times alone do not tell records of one millisecond apart
 		s.check.logicsMs, s.check.logicsPhysical = ms, last
