@@ -39,7 +39,8 @@ type Promise struct {
 	Acked bool
 	// Reads: what a consumer was given is there in the end, and so is all before an offset that a group has.
 	Reads bool
-	// Commits: an offset that was committed so long ago is not forgotten. 0 promises every one, a negative one none.
+	// Commits: an offset that was committed so long ago is not forgotten, unless a fault struck within that time after it: it
+	// may have been in one memory only. 0 promises every one, a negative one none.
 	Commits time.Duration
 }
 
@@ -198,7 +199,7 @@ func (c *check) committed() {
 			if m.began > f.ended {
 				break
 			}
-			if m.ended <= f.began-c.promise.Commits {
+			if m.ended <= f.began-c.promise.Commits && !c.struck(m.began, m.ended+c.promise.Commits) {
 				lowest = m.offset
 			} else {
 				lowest = min(lowest, m.offset)
@@ -215,6 +216,11 @@ func (c *check) committed() {
 			c.add(Ahead, "%s stood at %v@%d at %v, the queue ends at %d", f.group, f.queue, f.offset, f.ended, end)
 		}
 	}
+}
+
+// struck tells whether a fault lies between two times, which are none where nothing was to be waited for.
+func (c *check) struck(from, to time.Duration) bool {
+	return c.promise.Commits > 0 && slices.ContainsFunc(c.h.faults, func(f note) bool { return from <= f.at && f.at <= to })
 }
 
 func compareQueues(a, b Queue) int {

@@ -159,6 +159,19 @@ func TestHistory_Check(t *testing.T) {
 			s.commit(3)
 			s.stands(1)
 		}, "went back"},
+		{"or what a fault struck soon after", Promise{Acked: true, Commits: 3 * time.Second}, func(s *story) {
+			s.commit(2)
+			s.Fault("killed")
+			s.now += time.Minute
+			s.stands(-1)
+		}, ""},
+		{"but not what a fault struck late", Promise{Acked: true, Commits: 3 * time.Second}, func(s *story) {
+			s.commit(2)
+			s.now += 10 * time.Second
+			s.Fault("killed")
+			s.now += time.Minute
+			s.stands(-1)
+		}, "went back"},
 		{"without a promise", Promise{Commits: -1}, func(s *story) { s.commit(2); s.stands(1) }, ""},
 		{"who starts anew at a lower offset commits lower ones", Promise{Commits: 4 * time.Second}, func(s *story) {
 			s.commit(9)
