@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"rocketd/ha"
+	"rocketd/internal/rungroup"
 	"rocketd/protocol"
 	"rocketd/store"
 )
@@ -86,24 +87,12 @@ func (b *Broker) otherMembers(ctx context.Context) (map[int64]string, error) {
 	for {
 		members, err := b.registrar.ask(ctx)
 		delete(members, b.id.id)
-		if err == nil || errors.Is(err, errNoServer) || time.Now().After(until) || !sleep(ctx, time.Second) {
+		if err == nil || errors.Is(err, errNoServer) || time.Now().After(until) || rungroup.Sleep(ctx, time.Second) != nil {
 			if errors.Is(err, errNoServer) {
 				err = nil
 			}
 			return members, err
 		}
-	}
-}
-
-// sleep waits; false says that ctx ended.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 
@@ -168,8 +157,8 @@ var errNoProgress = errors.New("there is no progress")
 func (b *Broker) follows(ctx context.Context, progress func() int64, done func() bool) error {
 	at, since := progress(), time.Now()
 	for !done() {
-		if !sleep(ctx, progressTick) {
-			return ctx.Err()
+		if err := rungroup.Sleep(ctx, progressTick); err != nil {
+			return err
 		}
 		switch now := progress(); {
 		case now != at:

@@ -4,7 +4,6 @@
 package client
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -74,18 +73,6 @@ func ParseAddrs(list string) ([]string, error) {
 		return nil, errors.New("no name server address; give one as HOST:PORT, for example 127.0.0.1:9876")
 	}
 	return all, nil
-}
-
-// sleep waits, or returns the context's error.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // localIP is an address of this host; it only makes ids unique.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"rocketd/internal/rungroup"
 	"rocketd/protocol"
 	"rocketd/topic"
 )
@@ -204,7 +205,7 @@ func (m *member) read(ctx context.Context, q Queue) {
 			break
 		}
 		m.c.cfg.Log.Warn("cannot find out where to start", "queue", q, "err", err)
-		if sleep(ctx, retryWait) != nil {
+		if rungroup.Sleep(ctx, retryWait) != nil {
 			return
 		}
 	}

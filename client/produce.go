@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"rocketd/internal/rungroup"
 	"rocketd/message"
 	"rocketd/protocol"
 	"rocketd/topic"
@@ -95,7 +96,7 @@ func (p *Producer) settle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	for {
-		if _, err := p.c.route(ctx, p.topic); err == nil || sleep(ctx, 10*time.Millisecond) != nil {
+		if _, err := p.c.route(ctx, p.topic); err == nil || rungroup.Sleep(ctx, 10*time.Millisecond) != nil {
 			p.fresh = false
 			return
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"rocketd/internal/rungroup"
 	"rocketd/message"
 	"rocketd/protocol"
 )
@@ -84,7 +85,7 @@ func (r *reader) follow(ctx context.Context, take func([]*Message, int64) error)
 				r.c.cfg.Log.Warn("cannot read, trying again", "queue", r.queue, "err", err)
 			}
 			trouble = true
-			if err := sleep(ctx, retryWait); err != nil {
+			if err := rungroup.Sleep(ctx, retryWait); err != nil {
 				return err
 			}
 			continue

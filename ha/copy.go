@@ -307,12 +307,10 @@ func (c *copier) beat(now time.Time) error {
 	switch {
 	case now.Sub(c.lastRead) >= c.s.cfg.Housekeeping:
 		return fmt.Errorf("the master says nothing for %v", c.s.cfg.Housekeeping)
-	case now.Sub(c.lastSent) >= c.s.cfg.Heartbeat && !c.same: // what was asked for may not be the master's
-		return c.send(0, now)
 	case now.Sub(c.lastSent) < c.s.cfg.Heartbeat:
 		return nil
-	case !c.same:
-		return c.send(1, now)
+	case !c.same: // what was asked for may not be the master's
+		return c.send(0, now)
 	}
 	return c.send(c.reported, now)
 }

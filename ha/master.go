@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"rocketd/internal/rungroup"
 )
 
 // MasterLog is the log that a master ships. Its methods may be called from any goroutine.
@@ -55,13 +57,12 @@ type MasterConfig struct {
 
 // Limits.
 const (
-	maxSilent = 128                  // connections that have not reported
-	keptAcks  = 8                    // Acked up to this number costs nothing
-	logEvery  = 30 * time.Second     // the same complaint
-	runBytes  = 1 << 20              // most bytes of the log in one write
-	batchSize = 32 << 10             // default of TransferBatch
-	nobody    = int64(1<<63 - 1)     // Acked(0)
-	forever   = 365 * 24 * time.Hour // that no timer fires
+	maxSilent = 128              // connections that have not reported
+	keptAcks  = 8                // Acked up to this number costs nothing
+	logEvery  = 30 * time.Second // the same complaint
+	runBytes  = 1 << 20          // most bytes of the log in one write
+	batchSize = 32 << 10         // default of TransferBatch
+	nobody    = int64(1<<63 - 1) // Acked(0)
 )
 
 func (c MasterConfig) withDefaults() MasterConfig {
@@ -87,9 +88,10 @@ type Master struct {
 	acked    [keptAcks + 1]atomic.Int64
 	complain limiter
 
-	mu     sync.Mutex // guards:
-	silent []*link    // oldest first
-	moved  chan struct{}
+	mu      sync.Mutex // guards:
+	silent  []*link    // oldest first
+	moved   chan struct{}
+	scratch []int64 // progress's own
 }
 
 // Listen starts to listen; Run serves who connects.
@@ -132,7 +134,7 @@ func (m *Master) Run(ctx context.Context) (err error) {
 		case err != nil: // too many open files, or a connection that is gone already
 			failures++
 			m.complain.of("accept").Warn("cannot accept a slave", "err", err)
-			sleep(ctx, min(time.Duration(failures)*10*time.Millisecond, time.Second))
+			_ = rungroup.Sleep(ctx, min(time.Duration(failures)*10*time.Millisecond, time.Second))
 			continue
 		}
 		failures = 0
@@ -160,7 +162,7 @@ func (m *Master) Acked(n int) int64 {
 	case n <= keptAcks:
 		return m.acked[n].Load()
 	}
-	acks := m.acks(true)
+	acks := m.acks(nil, true)
 	if n > len(acks) {
 		return 0
 	}
@@ -169,7 +171,7 @@ func (m *Master) Acked(n int) int64 {
 
 // InSync is how many slaves lack less than maxGap bytes of the log up to position. Source: Java isInSyncSlave.
 func (m *Master) InSync(position, maxGap int64) (n int) {
-	for _, ack := range m.acks(false) {
+	for _, ack := range m.acks(nil, false) {
 		if position-ack < maxGap {
 			n++
 		}
@@ -177,25 +179,25 @@ func (m *Master) InSync(position, maxGap int64) (n int) {
 	return n
 }
 
-// acks returns the positions of the slaves, the highest first: those that they have acknowledged, or also those that they
-// have only asked for.
-func (m *Master) acks(acknowledged bool) []int64 {
+// acks appends the positions of the slaves to dst, which is empty, the highest first: those that they have acknowledged, or
+// also those that they have only asked for.
+func (m *Master) acks(dst []int64, acknowledged bool) []int64 {
 	links := *m.links.Load()
-	acks := make([]int64, 0, len(links))
 	for i, l := range links {
 		again := slices.ContainsFunc(links[i+1:], func(o *link) bool { return o.host == l.host }) // the younger counts
 		if ack := l.ack.Load(); ack >= 0 && !again && (l.said.Load() || !acknowledged) {
-			acks = append(acks, ack)
+			dst = append(dst, ack)
 		}
 	}
-	slices.SortFunc(acks, func(a, b int64) int { return cmp.Compare(b, a) })
-	return acks
+	slices.SortFunc(dst, func(a, b int64) int { return cmp.Compare(b, a) })
+	return dst
 }
 
 // progress takes note that a slave has acknowledged something.
 func (m *Master) progress() {
 	m.mu.Lock()
-	acks, grown := m.acks(true), false
+	acks, grown := m.acks(m.scratch[:0], true), false
+	m.scratch = acks
 	for n := 1; n <= min(len(acks), keptAcks); n++ {
 		if m.acked[n].Load() < acks[n-1] {
 			m.acked[n].Store(acks[n-1])

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"rocketd/internal/rungroup"
 )
 
 // SlaveLog is the log that a slave fills. The Slave is the only one that changes it.
@@ -213,17 +215,7 @@ func (s *Slave) stay(ctx context.Context, addr string) {
 			wait = foreignWait
 		}
 		s.complain.of("stopped").Warn("the log of the master is not copied; it is tried again", "master", addr, "physical", s.cfg.Log.MaxPhysical(), "err", err)
-		sleep(ctx, wait)
-	}
-}
-
-// sleep waits, or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
+		_ = rungroup.Sleep(ctx, wait)
 	}
 }
 

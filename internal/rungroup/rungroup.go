@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/pprof"
 	"sync"
+	"time"
 )
 
 // Part is something that works until its context ends, and returns the first real error.
@@ -50,4 +51,16 @@ func (g *Group) Stop() error {
 	g.cancel()
 	g.wg.Wait()
 	return g.err
+}
+
+// Sleep waits, or until ctx ends, whose error it then returns.
+func Sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
