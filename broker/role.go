@@ -76,12 +76,11 @@ func checkOrigin(fs vfs.FS, root string, id identity, log *slog.Logger) error {
 	return durable.Write(fs, path, []byte(properties.Text(map[string]string{"brokerClusterName": id.cluster, "brokerName": id.name})))
 }
 
-// placed keeps for the pull path where this broker stands. The least id is its own, as in a Java broker outside of a
-// container: so a slave sends nobody away by itself.
+// placed keeps for the pull path where this broker stands.
 func (b *Broker) placed() {
 	s := b.cfg.Settings
 	b.place.Store(&pull.Place{
-		ID: b.id.id, MinID: b.id.id, Slave: b.isSlave() && !b.onDuty.Load(), OffsetCheck: s.Bool("offsetCheckInSlave"),
+		Slave: b.isSlave() && !b.onDuty.Load(), OffsetCheck: s.Bool("offsetCheckInSlave"),
 		SlaveRead: s.Bool("slaveReadEnable"), Far: b.store.HotBytes(),
 	})
 }

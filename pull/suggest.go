@@ -9,8 +9,6 @@ import (
 // Place is where a broker stands among those of its name, as far as it matters to who pulls from it. The zero value is a
 // master that sends nobody to its slaves.
 type Place struct {
-	ID          int64 // brokerId
-	MinID       int64 // the least id of those that live; Java's, outside of a container, takes its own for it
 	Slave       bool  // brokerRole is SLAVE, and the broker does not act as master
 	OffsetCheck bool  // offsetCheckInSlave: a slave corrects offsets too
 	SlaveRead   bool  // slaveReadEnable
@@ -25,9 +23,10 @@ const master = 0
 func (p Place) moves() bool { return !p.Slave || p.OffsetCheck }
 
 // suggest says which broker a consumer whose last message lies so many bytes behind the end of the log is told to ask next,
-// and the code of the answer, which may become
-// PULL_RETRY_IMMEDIATELY: another broker is to say whether there is anything. Source: Java
-// PullMessageProcessor.composeResponseHeader, DefaultPullMessageResultHandler, DefaultMessageStore.getMessage.
+// and the code of the answer, which may become PULL_RETRY_IMMEDIATELY: another broker is to say whether there is anything. A
+// slave sends nobody to the master by itself, as outside of a container no Java broker does: the least id of a set is its
+// own there. Source: Java PullMessageProcessor.composeResponseHeader, DefaultPullMessageResultHandler,
+// DefaultMessageStore.getMessage.
 func (p Place) suggest(code int32, behind int64, group *topic.GroupConfig) (broker int64, newCode int32) {
 	far := behind > p.Far
 	switch {
@@ -37,12 +36,6 @@ func (p Place) suggest(code int32, behind int64, group *topic.GroupConfig) (brok
 		broker = group.WhichBrokerWhenConsumeSlowly
 	default:
 		broker = group.BrokerID
-	}
-	if p.ID != master && !far && p.MinID == master {
-		broker = master
-		if code != protocol.Success {
-			code = protocol.PullRetryImmediately
-		}
 	}
 	if code == protocol.PullOffsetMoved && !p.moves() {
 		broker, code = group.BrokerID, protocol.PullRetryImmediately

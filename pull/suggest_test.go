@@ -19,9 +19,8 @@ func TestPlace_suggest(t *testing.T) {
 	)
 	usual := &topic.GroupConfig{WhichBrokerWhenConsumeSlowly: 1}
 	own := &topic.GroupConfig{BrokerID: 2, WhichBrokerWhenConsumeSlowly: 3}
-	master, slave := Place{Far: 100}, Place{ID: 1, MinID: 1, Slave: true, Far: 100}
+	master, slave := Place{Far: 100}, Place{Slave: true, Far: 100}
 	reads := func(p Place) Place { p.SlaveRead = true; return p }
-	knows := func(p Place) Place { p.MinID = 0; return p }
 	checks := func(p Place) Place { p.OffsetCheck = true; return p }
 	acts := func(p Place) Place { p.Slave = false; return p }
 	for _, c := range []struct {
@@ -48,11 +47,6 @@ func TestPlace_suggest(t *testing.T) {
 		{"slave corrects nothing", slave, own, moved, 0, 2, retry},
 		{"slave corrects nothing, far", reads(slave), own, moved, 101, 2, retry},
 		{"slave that corrects", checks(slave), own, moved, 0, 0, moved},
-
-		{"slave of a master that lives", knows(reads(slave)), own, ok, 0, 0, ok},
-		{"slave of a master that lives, nothing", knows(reads(slave)), own, none, 0, 0, retry},
-		{"slave of a master that lives, far", knows(reads(slave)), own, none, 101, 3, none},
-		{"slave of a master that lives, moved", knows(reads(slave)), own, moved, 0, 0, retry},
 		{"slave that acts as master", acts(slave), own, moved, 0, 0, moved},
 	} {
 		if broker, code := c.place.suggest(c.code, c.behind, c.group); broker != c.broker || code != c.want {
@@ -64,7 +58,7 @@ func TestPlace_suggest(t *testing.T) {
 // A slave leaves offsets that are outside of its queues as they are: it may lag. As seen at Java 5.5.0.
 func TestService_Pull_Slave(t *testing.T) {
 	d := newDesk(t)
-	place := Place{ID: 1, MinID: 1, Slave: true}
+	place := Place{Slave: true}
 	d.cfg.Place = func() Place { return place }
 	d.open()
 	d.add("a", "a")
