@@ -1,17 +1,15 @@
 package broker
 
-import (
-	"rocketd/manage"
-)
+import "rocketd/protocol"
 
 // haStatus tells how the log is copied, for GET_BROKER_HA_STATUS. Source: Java DefaultHAService.getRuntimeInfo.
-func (b *Broker) haStatus() manage.HARuntimeInfo {
+func (b *Broker) haStatus() protocol.HARuntimeInfo {
 	end := b.store.MaxPhysical()
-	info := manage.HARuntimeInfo{Master: !b.isSlave(), MasterLogOffset: end, Connections: []manage.HAConnectionInfo{}}
+	info := protocol.HARuntimeInfo{Master: !b.isSlave(), MasterLogOffset: end, Connections: []protocol.HAConnectionRuntimeInfo{}}
 	if b.isSlave() {
 		st := b.copier.Status()
 		info.MasterLogOffset = 0 // not known here
-		info.Client = manage.HAClientInfo{
+		info.Client = protocol.HAClientRuntimeInfo{
 			LastRead: st.LastRead.UnixMilli(), LastWrite: st.LastWrite.UnixMilli(), MasterAddr: st.Master,
 			MasterFlushOffset: b.masterFlush.Load(), MaxOffset: st.Max, BytesPerSecond: st.BytesPerSecond,
 		}
@@ -23,7 +21,7 @@ func (b *Broker) haStatus() manage.HARuntimeInfo {
 		if in {
 			info.InSyncSlaves++
 		}
-		info.Connections = append(info.Connections, manage.HAConnectionInfo{
+		info.Connections = append(info.Connections, protocol.HAConnectionRuntimeInfo{
 			Addr: s.Addr, Ack: s.Ack, Diff: end - s.Ack, InSync: in, From: s.Sent, BytesPerSecond: s.BytesPerSecond,
 		})
 	}

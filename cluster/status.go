@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"sync"
 	"time"
@@ -47,7 +46,7 @@ func (k *Control) Status(ctx context.Context) (*Status, error) {
 	}
 	s := &Status{Dir: c.dir, Namesrvs: c.Namesrvs(), Nodes: make([]NodeStatus, len(c.Nodes))}
 	known := make([]map[memberKey]string, len(c.Nodes))
-	ha := make([]*haStatus, len(c.Nodes))
+	ha := make([]*protocol.HARuntimeInfo, len(c.Nodes))
 	var wg sync.WaitGroup
 	for i, n := range c.Nodes {
 		if n.State() != Running {
@@ -65,7 +64,7 @@ func (k *Control) Status(ctx context.Context) (*Status, error) {
 	ends := map[string]int64{} // of the masters' logs
 	for i, n := range c.Nodes {
 		if ha[i] != nil && n.ID == 0 {
-			ends[n.Broker] = ha[i].MasterMax
+			ends[n.Broker] = ha[i].MasterLogOffset
 		}
 	}
 	for i, n := range c.Nodes {
@@ -85,11 +84,11 @@ func (k *Control) Status(ctx context.Context) (*Status, error) {
 			}
 		}
 		if h := ha[i]; h != nil && n.ID == 0 {
-			t.MaxPhysical, t.InSync = &h.MasterMax, &h.InSyncSlaves
+			t.MaxPhysical, t.InSync = &h.MasterLogOffset, &h.InSyncSlaves
 		} else if h != nil {
-			t.MaxPhysical = &h.Client.MaxPhysical
+			t.MaxPhysical = &h.Client.MaxOffset
 			if end, ok := ends[n.Broker]; ok {
-				t.Lag = new(max(end-h.Client.MaxPhysical, 0))
+				t.Lag = new(max(end-h.Client.MaxOffset, 0))
 			}
 		}
 		s.Nodes[i] = t
@@ -122,22 +121,13 @@ func (k *Control) members(ctx context.Context, ns *Node) (map[memberKey]string, 
 	return m, nil
 }
 
-// haStatus is what is needed of the answer to GET_BROKER_HA_STATUS. Source: Java HARuntimeInfo.
-type haStatus struct {
-	MasterMax    int64 `json:"masterCommitLogMaxOffset"`
-	InSyncSlaves int   `json:"inSyncSlaveNums"`
-	Client       struct {
-		MaxPhysical int64 `json:"maxOffset"`
-	} `json:"haClientRuntimeInfo"`
-}
-
-func (k *Control) haStatus(ctx context.Context, n *Node) (*haStatus, error) {
+func (k *Control) haStatus(ctx context.Context, n *Node) (*protocol.HARuntimeInfo, error) {
 	body, err := k.ask(ctx, n, protocol.GetBrokerHaStatus)
 	if err != nil {
 		return nil, err
 	}
-	h := new(haStatus)
-	return h, json.Unmarshal(body, h)
+	h := new(protocol.HARuntimeInfo)
+	return h, h.Unmarshal(body)
 }
 
 // ask sends a request without fields.

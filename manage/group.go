@@ -138,7 +138,7 @@ func (s *Service) Groups(_ context.Context, c *protocol.Call) (protocol.Fielder,
 		if err := h.Decode(c.Fields); err != nil {
 			return nil, nil, err
 		}
-		configs, _ = page(&s.groupNames, configs, version, h.DataVersion, h.GroupSeq, s.pageSize(h.MaxGroupNum))
+		configs = page(&s.groupNames, configs, version, h.DataVersion, h.GroupSeq, s.pageSize(h.MaxGroupNum))
 		maps.DeleteFunc(forbidden, func(group string, _ map[string]int32) bool { return configs[group] == nil })
 	}
 	_, data, err := body(protocol.SubscriptionGroupWrapper{

@@ -38,8 +38,8 @@ func orderOf[C any](o *order, all map[string]*C, version protocol.DataVersion) [
 	return o.names
 }
 
-// page cuts n entries of a table from position seq on, and tells whether the table ends with them.
-func page[C any](o *order, all map[string]*C, version protocol.DataVersion, seen string, seq int32, n int) (part map[string]*C, last bool) {
+// page cuts n entries of a table from position seq on.
+func page[C any](o *order, all map[string]*C, version protocol.DataVersion, seen string, seq int32, n int) map[string]*C {
 	var v protocol.DataVersion
 	if seen != "" && (v.Unmarshal([]byte(seen)) != nil || !v.Equal(version)) {
 		seq = 0
@@ -47,11 +47,11 @@ func page[C any](o *order, all map[string]*C, version protocol.DataVersion, seen
 	names := orderOf(o, all, version)
 	from := min(max(int(seq), 0), len(names))
 	to := min(from+n, len(names))
-	part = make(map[string]*C, to-from)
+	part := make(map[string]*C, to-from)
 	for _, name := range names[from:to] {
 		if c := all[name]; c != nil {
 			part[name] = c
 		}
 	}
-	return part, to == len(names)
+	return part
 }

@@ -12,10 +12,8 @@ func (s *Service) AllOffsets(context.Context, *protocol.Call) (protocol.Fielder,
 	return nil, data, err
 }
 
-// DelayOffsets serves GET_ALL_DELAY_OFFSET (45): how far each delay level is delivered. Only slaves ask for it, each time
-// after they have taken the topics.
-func (s *Service) DelayOffsets(_ context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
-	s.followers.took(c.Peer.RemoteAddr().Addr().Unmap(), c.Language)
+// DelayOffsets serves GET_ALL_DELAY_OFFSET (45): how far each delay level is delivered.
+func (s *Service) DelayOffsets(context.Context, *protocol.Call) (protocol.Fielder, []byte, error) {
 	return nil, s.cfg.Carried.DelayOffsets.Bytes(), nil
 }
 
@@ -41,33 +39,4 @@ func (s *Service) HAStatus(context.Context, *protocol.Call) (protocol.Fielder, [
 		return nil, nil, protocol.Errorf(protocol.SystemError, "Can not get HARuntimeInfo, may be duplicationEnable is true")
 	}
 	return body(s.cfg.HA())
-}
-
-// HARuntimeInfo is how a log is copied, as seen from one of the two ends. Times are in ms. Source: Java HARuntimeInfo.
-type HARuntimeInfo struct {
-	Client          HAClientInfo       `json:"haClientRuntimeInfo"` // of a slave; a master's is zero
-	Connections     []HAConnectionInfo `json:"haConnectionInfo"`    // of a master
-	InSyncSlaves    int                `json:"inSyncSlaveNums"`
-	Master          bool               `json:"master"`
-	MasterLogOffset int64              `json:"masterCommitLogMaxOffset"` // where the log ends
-}
-
-// HAConnectionInfo is one slave.
-type HAConnectionInfo struct {
-	Addr           string `json:"addr"`
-	Diff           int64  `json:"diff"` // bytes that it lacks
-	InSync         bool   `json:"inSync"`
-	Ack            int64  `json:"slaveAckOffset"`
-	From           int64  `json:"transferFromWhere"`
-	BytesPerSecond int64  `json:"transferredByteInSecond"`
-}
-
-// HAClientInfo is a slave's connection to its master.
-type HAClientInfo struct {
-	LastRead          int64  `json:"lastReadTimestamp"`
-	LastWrite         int64  `json:"lastWriteTimestamp"`
-	MasterAddr        string `json:"masterAddr,omitempty"` // of its HA port
-	MasterFlushOffset int64  `json:"masterFlushOffset"`
-	MaxOffset         int64  `json:"maxOffset"` // of the slave's log
-	BytesPerSecond    int64  `json:"transferredByteInSecond"`
 }

@@ -70,13 +70,12 @@ type Config struct {
 	// Reset, when set, is told that offsets of a queue were reset, so that a pull which waits there can learn of it.
 	Reset func(q *consumequeue.Queue)
 	// HA, when set, tells how the log is copied.
-	HA func() HARuntimeInfo
+	HA func() protocol.HARuntimeInfo
 }
 
 // Service serves administration requests, those of slaves among them.
 type Service struct {
 	cfg                    Config
-	followers              followers
 	topicNames, groupNames order
 }
 

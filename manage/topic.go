@@ -183,20 +183,17 @@ func (s *Service) Topic(_ context.Context, c *protocol.Call) (protocol.Fielder, 
 // which and enableSplitMetadata is on; when the table has changed since the version that the request names, the pages
 // begin anew. Source: Java AdminBrokerProcessor.getAllTopicConfig.
 func (s *Service) Topics(_ context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
-	all, version := s.cfg.Topics.All()
-	configs, last := all, true
+	configs, version := s.cfg.Topics.All()
+	total := len(configs)
 	if s.paged(c, "topicSeq", "dataVersion", "maxTopicNum") {
 		var h protocol.GetAllTopicConfigRequest
 		if err := h.Decode(c.Fields); err != nil {
 			return nil, nil, err
 		}
-		configs, last = page(&s.topicNames, all, version, h.DataVersion, h.TopicSeq, s.pageSize(h.MaxTopicNum))
-	}
-	if last {
-		s.followers.sent(c.Peer.RemoteAddr().Addr().Unmap(), all, version)
+		configs = page(&s.topicNames, configs, version, h.DataVersion, h.TopicSeq, s.pageSize(h.MaxTopicNum))
 	}
 	_, data, err := body(protocol.TopicConfigAndMappingSerializeWrapper{DataVersion: version, TopicConfigTable: configs})
-	return &protocol.GetAllTopicConfigResponse{TotalTopicNum: protocol.Some(int32(len(all)))}, data, err
+	return &protocol.GetAllTopicConfigResponse{TotalTopicNum: protocol.Some(int32(total))}, data, err
 }
 
 // SystemTopics serves GET_SYSTEM_TOPIC_LIST_FROM_BROKER (305): the topics that every broker has, and this one's own.

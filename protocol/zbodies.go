@@ -391,3 +391,21 @@ func (b *GroupForbidden) Marshal() ([]byte, error) { return laxjson.Marshal(b) }
 
 // Unmarshal reads JSON as leniently as laxjson does.
 func (b *GroupForbidden) Unmarshal(data []byte) error { return laxjson.Unmarshal(data, b) }
+
+// Marshal writes the JSON that Java writes.
+func (b *HARuntimeInfo) Marshal() ([]byte, error) { return laxjson.Marshal(b) }
+
+// Unmarshal reads JSON as leniently as laxjson does.
+func (b *HARuntimeInfo) Unmarshal(data []byte) error { return laxjson.Unmarshal(data, b) }
+
+// Marshal writes the JSON that Java writes.
+func (b *HAConnectionRuntimeInfo) Marshal() ([]byte, error) { return laxjson.Marshal(b) }
+
+// Unmarshal reads JSON as leniently as laxjson does.
+func (b *HAConnectionRuntimeInfo) Unmarshal(data []byte) error { return laxjson.Unmarshal(data, b) }
+
+// Marshal writes the JSON that Java writes.
+func (b *HAClientRuntimeInfo) Marshal() ([]byte, error) { return laxjson.Marshal(b) }
+
+// Unmarshal reads JSON as leniently as laxjson does.
+func (b *HAClientRuntimeInfo) Unmarshal(data []byte) error { return laxjson.Unmarshal(data, b) }
