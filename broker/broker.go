@@ -1,5 +1,5 @@
 // Package broker is the role Broker: it builds the modules and services, introduces them to each other, holds the
-// request table and registers with every NameServer. It decides nothing.
+// request table and registers with every NameServer. It decides nothing but its own place among the brokers of its name.
 package broker
 
 import (

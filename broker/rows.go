@@ -30,8 +30,8 @@ func (b *Broker) rows() []dispatch.Row {
 		turn(protocol.UnregisterClient, b.member.Unregister),
 		turn(protocol.CheckClientConfig, b.member.Check),
 		turn(protocol.GetConsumerListByGroup, b.member.List),
-		turn(protocol.LockBatchMq, b.lock),
-		turn(protocol.UnlockBatchMq, b.unlock),
+		turn(protocol.LockBatchMq, b.member.Lock),
+		turn(protocol.UnlockBatchMq, b.member.Unlock),
 
 		turn(protocol.QueryConsumerOffset, b.query.Committed),
 		turn(protocol.UpdateConsumerOffset, b.query.Commit),

@@ -118,7 +118,7 @@ func (b *Broker) buildServices() {
 	b.member = member.New(member.Config{
 		Topics: b.topics, Groups: groups{b}, Clients: b.clients, Offload: b.offload,
 		Resume:     func(c *protocol.Call, run func(c *protocol.Call) error) { b.table.Resume(c, run) },
-		RejectPull: b.live.rejectPull.Load, Notifies: b.live.notifyGroups.Load, PropertyFilter: s.Bool("enablePropertyFilter"),
+		RejectPull: b.live.rejectPull.Load, Notifies: b.live.notifyGroups.Load, PropertyFilter: s.Bool("enablePropertyFilter"), Set: others{b},
 	})
 	var own []string
 	for _, c := range b.system().Topics() {

@@ -1,6 +1,6 @@
 // Package member serves those who belong to a group: heartbeats, good-byes, the list of a group's consumers, queue
 // locks, and the notice that a group has changed. All of it runs in the turn; only groups and retry topics that have
-// to be made first take the way over the pool.
+// to be made first, and locks for which other brokers are asked, take the way over the pool.
 package member
 
 import (
@@ -41,6 +41,8 @@ type Config struct {
 	Notifies func() bool
 	// PropertyFilter: consumers may choose messages by their properties (enablePropertyFilter).
 	PropertyFilter bool
+	// Set is who else locks queues; nil is nobody.
+	Set Set
 }
 
 // Service serves HEART_BEAT, UNREGISTER_CLIENT, CHECK_CLIENT_CONFIG, GET_CONSUMER_LIST_BY_GROUP, LOCK_BATCH_MQ and
@@ -56,6 +58,9 @@ func New(cfg Config) *Service {
 	}
 	if cfg.Notifies == nil {
 		cfg.Notifies = func() bool { return true }
+	}
+	if cfg.Set == nil {
+		cfg.Set = alone{}
 	}
 	return &Service{cfg}
 }
@@ -103,27 +108,6 @@ func (s *Service) List(c *protocol.Call) error {
 		return protocol.Errorf(protocol.SystemError, "no consumer for this group, %s", h.ConsumerGroup)
 	}
 	return answer(c, protocol.GetConsumerListByGroupResponseBody{ConsumerIDList: ids})
-}
-
-// Lock serves LOCK_BATCH_MQ: it answers which of the queues the client may now consume in order, for 60 s. The
-// answer holds for this broker alone (Java's default, lockInStrictMode off). Source: Java AdminBrokerProcessor.
-func (s *Service) Lock(c *protocol.Call) error {
-	var d protocol.LockBatchRequestBody
-	if err := read(c, &d); err != nil {
-		return err
-	}
-	own := s.cfg.Clients.Locks.Lock(c.Turn.Now, d.ConsumerGroup, d.ClientID, c.Peer, d.MQSet)
-	return answer(c, protocol.LockBatchResponseBody{LockOKMQSet: own})
-}
-
-// Unlock serves UNLOCK_BATCH_MQ, usually one-way.
-func (s *Service) Unlock(c *protocol.Call) error {
-	var d protocol.UnlockBatchRequestBody
-	if err := read(c, &d); err != nil {
-		return err
-	}
-	s.cfg.Clients.Locks.Unlock(d.ConsumerGroup, d.ClientID, d.MQSet)
-	return answer(c, nil)
 }
 
 // Check serves CHECK_CLIENT_CONFIG, which asks whether the broker can filter by an expression. Tag expressions are
