@@ -9,7 +9,7 @@ import (
 
 // Result is what a run found. Its JSON form is what scripts read.
 type Result struct {
-	Mode     string           `json:"mode"` // send, pull, e2e or route
+	Mode     string           `json:"mode"` // send, pull, e2e, query or route
 	Addr     string           `json:"addr"`
 	Topic    string           `json:"topic"`
 	Topics   int              `json:"topics,omitempty"`

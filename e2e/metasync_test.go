@@ -50,6 +50,21 @@ func table(w *wire, code int) (map[string]any, error) {
 // tables are the members that have to be the same on master and slave, by request.
 type tables map[int][]string
 
+// agree waits until two brokers show the same tables; if they do not, it tells how they differ and what the slave printed.
+func (ts tables) agree(t *testing.T, limit time.Duration, node *server, what string, master, slave *wire) {
+	t.Helper()
+	var differ string
+	defer func() {
+		if t.Failed() {
+			t.Logf("%s: %s\n%s", what, differ, node.log.tail())
+		}
+	}()
+	eventually(t, limit, "the slave has the master's tables: "+what, func() bool {
+		differ = ts.differ(master, slave)
+		return differ == ""
+	})
+}
+
 // differ says in what a slave's tables differ from its master's; "" if in nothing. An entry of an old broker may lack
 // members that the other one's has.
 func (ts tables) differ(master, slave *wire) string {
@@ -190,16 +205,7 @@ func TestMetaSyncJavaMaster(t *testing.T) {
 			s := dial(t, slave.addr)
 			follows := func(what string) {
 				t.Helper()
-				var differ string
-				defer func() {
-					if t.Failed() {
-						t.Logf("%s: %s\n%s", what, differ, slave.log.tail())
-					}
-				}()
-				eventually(t, 40*time.Second, "the slave has the master's tables: "+what, func() bool {
-					differ = same.differ(m, s)
-					return differ == ""
-				})
+				same.agree(t, 40*time.Second, slave, what, m, s)
 			}
 			follows("at the start")
 			if java5 {
@@ -298,16 +304,7 @@ func TestMetaSyncJavaSlave(t *testing.T) {
 			s := dial(t, slave.addr)
 			follows := func(what string) {
 				t.Helper()
-				var differ string
-				defer func() {
-					if t.Failed() {
-						t.Logf("%s: %s\n%s", what, differ, slave.log.tail())
-					}
-				}()
-				eventually(t, 100*time.Second, "the slave has the master's tables: "+what, func() bool {
-					differ = same.differ(s, m)
-					return differ == ""
-				})
+				same.agree(t, 100*time.Second, slave, what, s, m)
 			}
 			follows("at the start")
 			w := dial(t, master.addr)

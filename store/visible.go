@@ -1,8 +1,7 @@
 package store
 
-import "errors"
-
 import (
+	"errors"
 	"sort"
 
 	"rocketd/store/consumequeue"

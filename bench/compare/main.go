@@ -5,7 +5,8 @@
 // Every round measures all three one after the other, so that a slow minute of the machine hits all; what counts is
 // the median of the rounds' ratios. Ours starts anew with an empty store for every measurement. Java's starts with an
 // empty store for every kind of work and is warmed up first, because it needs that to be at its best; between its
-// turns it idles. Where a work needs a store that is full, ours makes it and both start on it. Both flush as the work says, Java runs with its own defaults and a heap of 2 GiB. Run it on a quiet
+// turns it idles. Where a work needs a store that is full, ours makes it and both start on it. Both flush as the work
+// says, Java runs with its own defaults and a heap of 2 GiB. Run it on a quiet
 // machine: the generator takes one core, the broker the others.
 package main
 
