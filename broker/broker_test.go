@@ -395,3 +395,22 @@ func TestBroker_StoreInUse(t *testing.T) {
 	}
 	t.Log(err)
 }
+
+// When the end of the log was cut off, no group stands behind the end of a queue: it would pass over what comes there next.
+func TestBroker_CutTakesOffsetsBack(t *testing.T) {
+	h := open(t, t.TempDir())
+	for range 3 {
+		h.send("T", "x")
+	}
+	offsets := h.broker.offsets
+	offsets.Commit([]byte("ahead"), []byte("T"), 0, 5)
+	offsets.Commit([]byte("behind"), []byte("T"), 0, 2)
+	if err := h.broker.cut(h.broker.store.MaxPhysical()); err != nil {
+		t.Fatal(err)
+	}
+	for group, want := range map[string]int64{"ahead": 3, "behind": 2} {
+		if got := offsets.Queues(group, "T")[0]; got != want {
+			t.Errorf("%s stands at %d, want %d", group, got, want)
+		}
+	}
+}

@@ -119,8 +119,19 @@ func (b *Broker) learn(name string) {
 	}
 }
 
-// cut has the index follow when the end of the log was cut off.
+// cut has offsets and index follow when the end of the log was cut off. What a group had consumed of it is gone, and other
+// messages get those offsets: the group must not pass over them. If the master knows better, it says so within seconds.
 func (b *Broker) cut(physical int64) error {
+	for _, name := range b.store.Topics() {
+		groups := b.offsets.Groups(name)
+		for _, q := range b.store.Queues(name) {
+			for _, group := range groups {
+				if at, ok := b.offsets.Queues(group, name)[q.ID()]; ok && at > q.Max() {
+					b.offsets.Commit([]byte(group), []byte(name), q.ID(), q.Max())
+				}
+			}
+		}
+	}
 	if b.index == nil {
 		return nil
 	}
