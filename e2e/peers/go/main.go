@@ -200,21 +200,23 @@ func (p *peer) subscribe(cmd url.Values) error {
 	return nil
 }
 
-func (p *peer) newPull(cmd url.Values) (rocketmq.PullConsumer, error) {
-	c, err := rocketmq.NewPullConsumer(
+// newPull starts a pull consumer; held says whether its rebalance gave it a queue.
+func (p *peer) newPull(cmd url.Values) (_ rocketmq.PullConsumer, held func(primitive.MessageQueue) bool, _ error) {
+	c, err := consumer.NewPullConsumer(
 		consumer.WithGroupName(cmd.Get("group")), consumer.WithNameServer(primitive.NamesrvAddr{p.namesrv}),
 		consumer.WithInstance(cmd.Get("name")), consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := c.Subscribe(cmd.Get("topic"), selector(cmd)); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return c, c.Start()
+	held = func(q primitive.MessageQueue) bool { _, ok := c.GetConsumerRunningInfo(false).MQTable[q]; return ok }
+	return c, held, c.Start()
 }
 
 func (p *peer) pull(cmd, answer url.Values) error {
-	c, err := p.newPull(cmd)
+	c, held, err := p.newPull(cmd)
 	if err != nil {
 		return err
 	}
@@ -224,6 +226,7 @@ func (p *peer) pull(cmd, answer url.Values) error {
 		return err
 	}
 	count := 0
+	ends := map[*primitive.MessageQueue]int64{}
 	for _, q := range queues {
 		// The client pulls with suspension, so a pull at the end would be held: ask where the end is.
 		end, err := c.OffsetForTimestamp(q, time.Now().Add(time.Hour).UnixMilli())
@@ -243,20 +246,47 @@ func (p *peer) pull(cmd, answer url.Values) error {
 				count++
 			}
 			offset = r.NextBeginOffset
-			if err := c.UpdateOffset(q, offset); err != nil {
-				return err
-			}
 		}
+		ends[q] = end
 	}
-	if err := c.PersistOffset(ctx, cmd.Get("topic")); err != nil {
+	if err := commit(ctx, c, held, cmd.Get("topic"), ends); err != nil {
 		return err
 	}
 	answer.Set("count", strconv.Itoa(count))
 	return c.Shutdown()
 }
 
+// commit persists offsets. The client's own rebalance runs beside: persisting drops what it has not given the consumer yet,
+// and giving forgets what the consumer said before. So wait until all queues are held, and look afterwards.
+func commit(ctx context.Context, c rocketmq.PullConsumer, held func(primitive.MessageQueue) bool, topic string, offsets map[*primitive.MessageQueue]int64) error {
+	for range 200 {
+		kept := true
+		for q, offset := range offsets {
+			kept = kept && held(*q)
+			if err := c.UpdateOffset(q, offset); err != nil {
+				return err
+			}
+		}
+		if err := c.PersistOffset(ctx, topic); err != nil {
+			return err
+		}
+		for q, offset := range offsets {
+			at, err := c.CurrentOffset(q)
+			if err != nil {
+				return err
+			}
+			kept = kept && at == offset
+		}
+		if kept {
+			return nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return errors.New("the client does not keep its offsets")
+}
+
 func (p *peer) litePull(cmd, answer url.Values) error {
-	c, err := p.newPull(cmd)
+	c, _, err := p.newPull(cmd)
 	if err != nil {
 		return err
 	}
