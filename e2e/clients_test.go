@@ -280,7 +280,7 @@ func pull(t *testing.T, c *cluster, p *peer, topic, op string) {
 			t.Errorf("message %q has another body than the one that was sent", key)
 		}
 	}
-	eventually(t, 10*time.Second, "the offsets are committed", func() bool { return c.committed(t, "G-"+topic, topic, queues) == 100 })
+	eventually(t, 40*time.Second, "the offsets are committed", func() bool { return c.committed(t, "G-"+topic, topic, queues) == 100 })
 }
 
 // resume stops a consumer and starts another of its group, which goes on where the first one was.
@@ -289,10 +289,10 @@ func resume(t *testing.T, c *cluster, p *peer, topic string) {
 	produce(t, p, topic, "sync", 0, 20)
 	consumed(t, p, topic+"-one", topic, 20)
 	if p.kind.name == "node" { // commits each five seconds and, unlike the others, does not wait for it when it stops
-		eventually(t, 15*time.Second, "the offsets are committed", func() bool { return c.committed(t, "G-"+topic, topic, queues) == 20 })
+		eventually(t, 40*time.Second, "the offsets are committed", func() bool { return c.committed(t, "G-"+topic, topic, queues) == 20 })
 	}
 	p.do(t, "op", "unsubscribe", "name", topic+"-one")
-	eventually(t, 10*time.Second, "the offsets are committed", func() bool { return c.committed(t, "G-"+topic, topic, queues) == 20 })
+	eventually(t, 40*time.Second, "the offsets are committed", func() bool { return c.committed(t, "G-"+topic, topic, queues) == 20 })
 	produce(t, p, topic, "sync", 20, 20)
 	subscribe(t, p, topic+"-two", topic)
 	got := consumed(t, p, topic+"-two", topic, 20)
@@ -364,6 +364,6 @@ func TestLostConsumer(t *testing.T) {
 	goes.kill()
 	left := sent
 	begin := time.Now()
-	eventually(t, 10*time.Second, "the other has all queues", func() bool { return queuesOf(stays, left) == queues })
+	eventually(t, 40*time.Second, "the other has all queues", func() bool { return queuesOf(stays, left) == queues })
 	t.Logf("took over after %v", time.Since(begin))
 }

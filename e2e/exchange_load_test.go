@@ -330,7 +330,7 @@ func (h *house) fillTransactions(t *testing.T, w *wire) {
 				"msgId": name, "transactionId": name, "topic": "Trans"}, nil)
 		}
 	}
-	eventually(t, 20*time.Second, "what was committed is there", func() bool { return h.total(t, w, "Trans") == before+5 })
+	eventually(t, 40*time.Second, "what was committed is there", func() bool { return h.total(t, w, "Trans") == before+5 })
 }
 
 // total counts the messages of both queues of a topic.

@@ -81,7 +81,7 @@ func (inv *inventory) takeLog(t *testing.T, w *wire) {
 	t.Helper()
 	var info struct{ Table map[string]string }
 	var body []byte
-	eventually(t, 10*time.Second, "runtime information", func() bool { // Java has none in the first seconds
+	eventually(t, 40*time.Second, "runtime information", func() bool { // Java has none in the first seconds
 		a, err := w.call(codeRuntime, nil, nil)
 		body = a.body
 		return err == nil && a.code == 0

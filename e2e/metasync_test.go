@@ -209,7 +209,7 @@ func TestMetaSyncJavaMaster(t *testing.T) {
 			}
 			follows("at the start")
 			if java5 {
-				eventually(t, 20*time.Second, "the slave has the timer checkpoint", func() bool {
+				eventually(t, 40*time.Second, "the slave has the timer checkpoint", func() bool {
 					a, b := m.must(t, codeTimerCheck, nil, nil), s.must(t, codeTimerCheck, nil, nil)
 					return reflect.DeepEqual(a.body[24:32], b.body[24:32]) && len(b.body) == 56
 				})
@@ -252,7 +252,7 @@ func learns(t *testing.T, master *wire, slave *server) {
 	}
 	for i := range n {
 		name := fmt.Sprint("MetaLate", i)
-		eventually(t, 20*time.Second, "the slave has queues of "+name, func() bool {
+		eventually(t, 40*time.Second, "the slave has queues of "+name, func() bool {
 			_, err := os.Stat(filepath.Join(slave.dir, "store", "batchconsumequeue", name))
 			return err == nil
 		})

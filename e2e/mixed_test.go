@@ -56,7 +56,7 @@ func restart(t *testing.T, c *cluster) {
 		t.Errorf("%s: %v", b.name, err)
 	}
 	w := dial(t, c.namesrv.addr)
-	eventually(t, 5*time.Second, "a stopped broker is forgotten", func() bool {
+	eventually(t, 40*time.Second, "a stopped broker is forgotten", func() bool {
 		known, err := clusterAddrs(w.must(t, codeClusterInfo, nil, nil).body)
 		return err == nil && known[b.addr] == ""
 	})

@@ -217,7 +217,7 @@ func (c *cluster) createTopic(t *testing.T, topic string, queues int) {
 			"perm": "6", "topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false"}, nil)
 	}
 	w := dial(t, c.namesrv.addr)
-	eventually(t, 20*time.Second, "topic "+topic+" has its routes", func() bool {
+	eventually(t, 40*time.Second, "topic "+topic+" has its routes", func() bool {
 		a, err := w.call(codeRoute, map[string]string{"topic": topic, "acceptStandardJsonOnly": "true"}, nil)
 		if err != nil || a.code != 0 {
 			return false
