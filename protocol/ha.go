@@ -4,9 +4,9 @@ package protocol
 type HARuntimeInfo struct {
 	Client          HAClientRuntimeInfo       `json:"haClientRuntimeInfo"` // of a slave; a master's is zero
 	Connections     []HAConnectionRuntimeInfo `json:"haConnectionInfo"`    // of a master
-	InSyncSlaves    int                `json:"inSyncSlaveNums"`
-	Master          bool               `json:"master"`
-	MasterLogOffset int64              `json:"masterCommitLogMaxOffset"` // where the log ends
+	InSyncSlaves    int                       `json:"inSyncSlaveNums"`
+	Master          bool                      `json:"master"`
+	MasterLogOffset int64                     `json:"masterCommitLogMaxOffset"` // where the log ends
 }
 
 // HAConnectionRuntimeInfo is one slave.
