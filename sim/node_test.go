@@ -196,7 +196,7 @@ func (n *node) start(master *node) error {
 		run(p.slave.Run)
 	}
 	p.put = put.New(put.Config{
-		Log: p.store, SyncFlush: n.w.plan.syncFlush, FlushTimeout: slaveTimeout, Replicas: replicas, SlaveTimeout: slaveTimeout,
+		Log: p.store, SyncFlush: n.w.plan.syncFlush && n.w.plan.bug != acksUnsynced, FlushTimeout: slaveTimeout, Replicas: replicas, SlaveTimeout: slaveTimeout,
 		Grew:   func(*protocol.Turn, *consumequeue.Queue) {},
 		Stored: func(*consumequeue.Queue, int, int) {},
 	})

@@ -62,11 +62,16 @@ type plan struct {
 	disk      crashfs.Options
 }
 
+// safe tells whether what is acknowledged must survive: a slave has it too, or there is no slave that could take over
+// without it.
+func (p *plan) safe() bool { return p.acks > 0 || p.slaves == 0 }
+
 // bug is something that is wired wrong on purpose.
 type bug string
 
 const (
 	acksAlone     bug = "answers wait for no slave"
+	acksUnsynced  bug = "answers do not wait for the disk"
 	slaveUnsynced bug = "slaves acknowledge what is not on the disk"
 	showsAll      bug = "consumers are shown what slaves do not have"
 	believesOwn   bug = "a slave that starts shows all that it has"
@@ -121,15 +126,18 @@ func newWorld(seed uint64, change func(*plan)) *world {
 		slaves: 1 + rng.IntN(2), acks: 1, syncFlush: rng.IntN(2) == 0, fileSize: pick(1024, 2048, 4096, 16384), body: 200,
 		disk: crashfs.Options{Map: rng.IntN(2) == 0, Ordered: rng.IntN(2) == 0},
 	}
-	if rng.IntN(6) == 0 {
+	switch rng.IntN(12) {
+	case 0, 1:
 		w.plan.acks = 0
+	case 2: // nobody else has what its disk loses
+		w.plan.slaves, w.plan.acks = 0, 0
 	}
 	if rng.IntN(8) == 0 { // logs that are longer than a slave looks back at first
 		w.plan.fileSize, w.plan.body = 512<<10, 40<<10
 	}
 	// A power cut takes what was not synced: where a message counts as stored before that, it is no fault that anybody
 	// promised to bear. A recovery tells by times what was synced: it cannot bear both power cuts and clocks that jump.
-	w.plan.power = (w.plan.syncFlush || w.plan.acks == 0) && rng.IntN(4) > 0
+	w.plan.power = (w.plan.syncFlush || w.plan.acks == 0 && w.plan.slaves > 0) && rng.IntN(4) > 0
 	w.plan.careful = rng.IntN(3) > 0
 	w.plan.fast = rng.IntN(3) == 0
 	change(&w.plan)
