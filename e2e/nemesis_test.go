@@ -148,7 +148,8 @@ func (n *nemesis) start(f *fighter) {
 		conf = []string{"brokerClusterName=DefaultCluster", "brokerName=" + nemesisBroker, "brokerRole=" + role, fmt.Sprint("brokerId=", id),
 			"brokerIP1=" + f.ip, "brokerIP2=" + f.ip, "listenPort=" + strconv.Itoa(f.port), "namesrvAddr=" + f.namesrvs, "storePathRootDir=" + f.dir + "/store",
 			"mappedFileSizeCommitLog=4194304", "mappedFileSizeConsumeQueue=60000", "flushDiskType=" + f.flush, "slaveTimeout=1000",
-			"haSendHeartbeatInterval=1000", "haHousekeepingInterval=3000", "registerNameServerPeriod=10000"}
+			"haSendHeartbeatInterval=1000", "haHousekeepingInterval=3000", "registerNameServerPeriod=10000",
+			"cleanFileForciblyEnable=false"} // else a full disk takes the oldest messages, as it should
 		if f.fast != nil && id == 1 {
 			conf = append(conf, "haMasterAddress="+f.fast.addr())
 		}
