@@ -111,12 +111,10 @@ func (b *Broker) confirmed() int64 {
 func (b *Broker) arrived(q *consumequeue.Queue, physical int64) { b.put.Arrived(q, physical) }
 
 // learn asks the master for a topic that came with its log before its table did.
-func (b *Broker) learn(name string) {
+func (b *Broker) learn(name string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := b.tables.Learn(ctx, name); err != nil {
-		b.component("tables").Warn("cannot ask the master for a topic; its queues are taken for plain ones", "topic", name, "err", err)
-	}
+	return b.tables.Learn(ctx, name)
 }
 
 // cut has offsets and index follow when the end of the log was cut off. What a group had consumed of it is gone, and other

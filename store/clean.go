@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"rocketd/store/commitlog"
 	"rocketd/store/consumequeue"
 )
 
@@ -87,7 +86,8 @@ func (s *Store) usage(dir string) int {
 // DefaultMessageStore.isSpaceToDelete, getFullStorePaths.
 func (s *Store) dirFull(dir string) bool { return s.usage(dir) > s.retention.Load().Forced }
 
-// clean is one round: it removes the oldest files of the log, as far as hour, disk, or wish say so. The queues follow.
+// clean is one round: it removes the oldest files of the log, and what was cut off it, as far as hour, disk, or wish say
+// so. The queues follow.
 func (s *Store) clean(ctx context.Context, used int) error {
 	r := s.retention.Load()
 	now := s.cfg.Now()
@@ -99,21 +99,24 @@ func (s *Store) clean(ctx context.Context, used int) error {
 		return nil
 	}
 	dropped := 0
-	var err error
+	removed, err := s.dropDiverged(r.Reserved, !r.KeepYoung && used > r.Forced)
+	if removed > 0 {
+		used = s.measure()
+	}
 	for ; dropped < r.Batch; dropped++ {
 		if dropped > 0 && !pause(ctx, r.Pause) {
 			break
 		}
-		var o commitlog.Oldest
-		var ok bool
-		if o, ok, err = s.log.Oldest(); !ok {
+		o, ok, e := s.log.Oldest()
+		if err = errors.Join(err, e); !ok {
 			break
 		}
 		forced := !r.KeepYoung && used > r.Forced
 		if !forced && now.Sub(o.Changed) < r.Reserved {
 			break
 		}
-		if err = s.dropLog(o.End); err != nil {
+		if e := s.dropLog(o.End); e != nil {
+			err = errors.Join(err, e)
 			break
 		}
 		s.cfg.Log.Info("old commit log file removed", "file", o.Name, "changed", o.Changed, "used", used, "forced", forced)
@@ -125,10 +128,7 @@ func (s *Store) clean(ctx context.Context, used int) error {
 		}
 		return err
 	}
-	if e := s.follow(); err == nil {
-		err = e
-	}
-	return err
+	return errors.Join(err, s.follow())
 }
 
 // pause waits; false says that the context ended.

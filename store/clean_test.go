@@ -121,6 +121,36 @@ func TestClean_Wish(t *testing.T) {
 	}
 }
 
+// What was cut off the log goes when it is as old as files of the log may get, at the hour for that, or when the disk is
+// nearly full. What else somebody put there stays.
+func TestClean_Diverged(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		age  time.Duration
+		used int64
+		gone bool
+	}{
+		{"young, its hour", 40 * time.Hour, 50, false},
+		{"old, another hour", 73 * time.Hour, 50, false},
+		{"old, its hour", 88 * time.Hour, 50, true},
+		{"young, nearly full", 0, 86, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, disk, now := oldStore(t, func(cfg *Config) { cfg.Retention = Retention{Pause: 1} })
+			ok(t, s.CutLog(s.LastRecord()))
+			dir := filepath.Join(s.cfg.Dir, "rocketd-diverged")
+			ok(t, os.WriteFile(filepath.Join(dir, "README"), nil, 0o600))
+			*now = now.Add(c.age)
+			disk.used.Store(c.used)
+			ok(t, s.clean(t.Context(), s.measure()))
+			left, err := os.ReadDir(dir)
+			if ok(t, err); (len(left) == 1) != c.gone || left[len(left)-1].Name() != "README" {
+				t.Fatal(left)
+			}
+		})
+	}
+}
+
 // Forced cleaning takes no more than the disk asks for.
 func TestClean_ForcedStops(t *testing.T) {
 	s, disk, _ := oldStore(t, func(cfg *Config) { cfg.Retention = Retention{Pause: 1} })

@@ -88,11 +88,12 @@ type Config struct {
 	Dropped func(physical int64)
 
 	// Of a store that is the copy of another one (AppendLog). Learn, if set, is called when a record of a topic comes that
-	// QueueKind does not know and that has no queues; then QueueKind is asked again. It may wait. Arrived, if set, is called
-	// for each queue that got messages, when they are there; the last of them ends at physical. Cut, if set, is called when
+	// QueueKind does not know and that has no queues; then QueueKind is asked again. It may wait; after its error nothing is
+	// appended, since queues of the wrong kind would spoil the store. Arrived, if set, is called for each queue that got
+	// messages, when they are there, the further ones of MultiDispatch too; the last of them ends at physical. Cut, if set, is called when
 	// nothing at physical or behind it is in the log any more, before something else takes the place; after its error the
 	// store is fenced. All are called by the goroutine that called AppendLog, CutLog or RestartLog.
-	Learn   func(topic string)
+	Learn   func(topic string) error
 	Arrived func(q *consumequeue.Queue, physical int64)
 	Cut     func(physical int64) error
 

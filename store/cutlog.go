@@ -3,9 +3,12 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"time"
 
 	"rocketd/internal/vfs"
 	"rocketd/message"
@@ -46,7 +49,8 @@ func (s *Store) CutLog(physical int64) error {
 }
 
 // RestartLog drops the whole log, which ends before the other one begins, and goes on at physical, the start of a file.
-// Queues keep their numbers. Errors are as those of CutLog.
+// Queues keep their numbers. Errors are as those of CutLog. Nothing is kept: what goes is older than all that the master
+// still has, so that the rules of its disk have removed its own messages of that time too; and it may be as large as the disk.
 func (s *Store) RestartLog(physical int64) error {
 	s.rep.mu.Lock()
 	defer s.rep.mu.Unlock()
@@ -122,6 +126,32 @@ func (s *Store) keepDiverged(from, to int64) (name string, err error) {
 		return "", errors.Join(err, s.cfg.FS.Remove(name))
 	}
 	return name, nil
+}
+
+// dropDiverged removes what keepDiverged has kept: what is as old as a file of the log may get, or, forced, everything. It
+// returns how many files that were.
+func (s *Store) dropDiverged(reserved time.Duration, forced bool) (removed int, err error) {
+	dir := s.path(divergedDir)
+	entries, err := s.cfg.FS.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	for _, e := range entries {
+		_, ms, _ := strings.Cut(e.Name(), "-")
+		at, foreign := strconv.ParseInt(ms, 10, 64)
+		age := s.cfg.Now().Sub(time.UnixMilli(at))
+		if foreign != nil || age < reserved && !forced {
+			continue
+		}
+		name := filepath.Join(dir, e.Name())
+		if rm := s.cfg.FS.Remove(name); rm != nil {
+			err = errors.Join(err, rm)
+			continue
+		}
+		removed++
+		s.cfg.Log.Info("an end of the log that was cut off is not kept any longer", "file", name, "age", age, "forced", forced)
+	}
+	return removed, err
 }
 
 // endLog makes physical the end of the log, by way of drop, and has queues and index follow. last is what will be the last

@@ -1,9 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"sync"
 
 	"rocketd/message"
@@ -173,7 +175,11 @@ func (s *Store) readPiece(at int64, b []byte) (last message.Record, plain bool, 
 		if err != nil {
 			return last, false, fmt.Errorf("%w: at %d: %w", ErrForeignLog, at, err)
 		}
-		plain = s.arrive(&r) && plain
+		one, err := s.arrive(&r)
+		if err != nil {
+			return last, false, err
+		}
+		plain = plain && one
 		last = r
 		at, b = at+n, b[n:]
 	}
@@ -208,37 +214,41 @@ func (s *Store) readRecord(b []byte, at int64) (message.Record, error) {
 }
 
 // arrive notes the unit of a record. It returns false if more is to be done for it than to put one at the end of a queue.
-func (s *Store) arrive(r *message.Record) (plain bool) {
+func (s *Store) arrive(r *message.Record) (plain bool, err error) {
 	if !r.HasQueue() {
-		return true
+		return true, nil
 	}
 	if !isName(r.Topic) || r.QueueID < 0 {
-		return false
+		return false, nil
 	}
 	q := s.Find(r.Topic, r.QueueID)
 	if q == nil {
-		q = s.newArrived(r)
+		if q, err = s.newArrived(r); err != nil {
+			return false, err
+		}
 	}
 	u := consumequeue.Unit{Physical: r.Physical, Size: r.Size, Tag: s.cfg.Tag(r), StoreMs: r.StoreMs, Base: r.QueueOffset, Count: r.InnerCount()}
 	s.rep.arrivals = append(s.rep.arrivals, arrival{q, u})
 	if u.Count == 0 || (r.SysFlag&message.FlagInnerBatch != 0) != (q.Kind() == consumequeue.Batch) {
-		return false
+		return false, nil
 	}
 	more := false
 	s.eachMulti(r, func([]byte, int32) { more = true })
-	return !more
+	return !more, nil
 }
 
 // newArrived makes the queue of a record. Of a topic that is not known, what it is is asked for first: its own kind of
 // queue cannot always be told from a record.
-func (s *Store) newArrived(r *message.Record) *consumequeue.Queue {
+func (s *Store) newArrived(r *message.Record) (*consumequeue.Queue, error) {
 	topic := string(r.Topic)
 	if s.cfg.QueueKind != nil && s.cfg.Learn != nil && len(s.Queues(topic)) == 0 {
 		if _, known := s.cfg.QueueKind(topic); !known {
-			s.cfg.Learn(topic)
+			if err := s.cfg.Learn(topic); err != nil {
+				return nil, fmt.Errorf("cannot tell what kind of queues topic %s has: %w", topic, err)
+			}
 		}
 	}
-	return s.queue(r.Topic, r.QueueID, guessKind(r))
+	return s.queue(r.Topic, r.QueueID, guessKind(r)), nil
 }
 
 // appendPlain appends what readPiece has found, if each unit goes to the end of its queue; else it does nothing and returns
@@ -295,9 +305,15 @@ func (s *Store) appendBuilt(last *message.Record) error {
 			if err != nil { // the log has the record
 				return s.log.Fence(fmt.Errorf("cannot build the queues: %w", err))
 			}
+			s.eachMulti(&r, func(name []byte, id int32) {
+				if q := s.Find(name, id); q != nil {
+					s.rep.arrivals = append(s.rep.arrivals, arrival{q, consumequeue.Unit{Physical: r.Physical, Size: r.Size}})
+				}
+			})
 			b = b[r.Size:]
 		}
 	}
+	slices.SortStableFunc(s.rep.arrivals, func(a, b arrival) int { return cmp.Compare(a.unit.Physical, b.unit.Physical) })
 	s.appended(last)
 	return nil
 }

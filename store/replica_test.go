@@ -327,7 +327,7 @@ func TestStore_AppendLog_Bells(t *testing.T) {
 		c.QueueKind = func(topic string) (consumequeue.Kind, bool) {
 			return consumequeue.Batch, slices.Contains(learned, topic) && topic == "t2"
 		}
-		c.Learn = func(topic string) { learned = append(learned, topic) }
+		c.Learn = func(topic string) error { learned = append(learned, topic); return nil }
 		c.Arrived = func(q *consumequeue.Queue, end int64) {
 			arrived = append(arrived, fmt.Sprintf("%s/%d@%d", q.Topic(), q.ID(), end))
 		}
@@ -337,5 +337,44 @@ func TestStore_AppendLog_Bells(t *testing.T) {
 	ok(t, slave.AppendLog(ends[3], pieceOf(t, master, ends[3], ends[6])))
 	if got := fmt.Sprint(learned, arrived); got != fmt.Sprintf("[t0 t1 t2] [t0/0@%d t1/0@%d t2/0@%d]", ends[1], ends[3], ends[6]) {
 		t.Error(got)
+	}
+}
+
+// What kind of queues a topic has must be known before there are any: as long as nobody says it, nothing is appended.
+func TestStore_AppendLog_UnknownTopic(t *testing.T) {
+	master, _, _ := masterAndSlave(t)
+	gone := errors.New("the master is gone")
+	slave := crashStore(t, crashfs.New(crashfs.Options{}), tag7, func(c *Config) {
+		c.QueueKind = func(string) (consumequeue.Kind, bool) { return 0, false }
+		c.Learn = func(string) error { return gone }
+	})
+	piece := pieceOf(t, master, 0, master.MaxPhysical())
+	if err := slave.AppendLog(0, piece); !errors.Is(err, gone) || slave.MaxPhysical() != 0 || len(slave.Topics()) != 0 {
+		t.Fatal(err, slave.MaxPhysical(), slave.Topics())
+	}
+	slave.cfg.Learn = func(string) error { return nil } // nobody knows it: it is gone
+	ok(t, slave.AppendLog(0, piece))
+	same(t, master, slave)
+}
+
+// The further queues of a message get their bell on a slave too, in the order of the log.
+func TestStore_AppendLog_FurtherBells(t *testing.T) {
+	master := crashStore(t, crashfs.New(crashfs.Options{}), multiOn)
+	sendMulti(t, master, "t", "%LMQ%1,%LMQ%2")
+	first := master.MaxPhysical()
+	sendMulti(t, master, "u", "")
+	second := master.MaxPhysical()
+	sendMulti(t, master, "t", "%LMQ%2")
+	var arrived []string
+	slave := crashStore(t, crashfs.New(crashfs.Options{}), multiOn, tag7, func(c *Config) {
+		c.Arrived = func(q *consumequeue.Queue, end int64) {
+			arrived = append(arrived, fmt.Sprintf("%s/%d@%d", q.Topic(), q.ID(), end))
+		}
+	})
+	ok(t, slave.AppendLog(0, pieceOf(t, master, 0, master.MaxPhysical())))
+	same(t, master, slave)
+	want := fmt.Sprintf("[t/3@%d %%LMQ%%1/0@%[1]d %%LMQ%%2/0@%[1]d u/3@%d t/3@%d %%LMQ%%2/0@%[3]d]", first, second, master.MaxPhysical())
+	if got := fmt.Sprint(arrived); got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
 	}
 }
