@@ -1,8 +1,6 @@
 package put
 
 import (
-	"errors"
-	"fmt"
 	"sync/atomic"
 
 	"rocketd/message"
@@ -108,12 +106,7 @@ func (b *Batch) check(size int, wait bool) error {
 		return nil
 	}
 	if !b.asked {
-		b.asked, b.admit = true, nil
-		if r := b.svc.term.Load().replicas; r != nil {
-			if b.admit = r.Admit(); b.admit != nil && !errors.Is(b.admit, ErrNotEnoughReplicas) {
-				b.admit = fmt.Errorf("%w: %w", ErrNotEnoughReplicas, b.admit)
-			}
-		}
+		b.asked, b.admit = true, b.svc.term.Load().admit()
 	}
 	return b.admit
 }
@@ -136,7 +129,8 @@ func (b *Batch) Commit(t *protocol.Turn) {
 	}
 	err := b.svc.cfg.Log.Append(&b.log, t.Now)
 	if err == nil {
-		b.account(t)
+		visible := b.svc.cfg.Log.Visible()
+		b.svc.account(&b.log, func(q *consumequeue.Queue, end int64) { b.grew(t, q, end, visible) })
 	}
 	for i := range b.staged {
 		s := &b.staged[i]
@@ -170,30 +164,8 @@ func (b *Batch) Commit(t *protocol.Turn) {
 	b.log.Reset()
 }
 
-// account rings and counts once per run of records of one queue.
-func (b *Batch) account(t *protocol.Turn) {
-	visible := b.svc.cfg.Log.Visible()
-	for i := 0; i < b.log.Len(); {
-		q, first, n, bytes := b.log.At(i).Queue, i, 0, 0
-		for i < b.log.Len() && b.log.At(i).Queue == q {
-			bytes += int(b.log.At(i).Size)
-			n += int(b.log.At(i).Count)
-			i++
-		}
-		b.svc.cfg.Stored(q, n, bytes)
-		last := b.log.At(i - 1)
-		end := last.Physical + int64(last.Size)
-		b.grew(t, end, visible, q)
-		for ; first < i; first++ {
-			for e, j := b.log.At(first), 0; j < e.Further(); j++ {
-				b.grew(t, end, visible, e.FurtherQueue(j))
-			}
-		}
-	}
-}
-
 // grew rings for a queue, or notes to do so when the log can be read up to end.
-func (b *Batch) grew(t *protocol.Turn, end, visible int64, q *consumequeue.Queue) {
+func (b *Batch) grew(t *protocol.Turn, q *consumequeue.Queue, end, visible int64) {
 	if end > visible {
 		b.unseen = append(b.unseen, unseen{end, q})
 	} else {

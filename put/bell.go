@@ -16,11 +16,11 @@ type unseen struct {
 }
 
 // Flushed is rung by the store after each sync, and by the slaves' side when it knows that they have more, or when fewer
-// of them are needed; from any goroutine. Every batch for which that changes something looks at it, in a turn of its own. No
+// of them are needed; from any goroutine. Every batch and courier for which that changes something looks at it, a batch in a turn of its own. No
 // lock is held meanwhile: when its I/O context has ended, that turn is here and now.
 func (s *Service) Flushed() { s.ring(false) }
 
-// ringAll has every batch that waits look, also at the clock.
+// ringAll has all who wait look, also at the clock.
 func (s *Service) ringAll() { s.ring(true) }
 
 func (s *Service) ring(all bool) {
@@ -37,6 +37,14 @@ func (s *Service) ring(all bool) {
 	for b, peer := range s.waiting {
 		if (all || b.due.Load() <= visible) && b.rung.CompareAndSwap(false, true) {
 			ring = append(ring, due{b, peer})
+		}
+	}
+	for c := range s.couriers {
+		if all || c.due <= visible {
+			select {
+			case c.bell <- struct{}{}:
+			default: // it has not looked since the last time
+			}
 		}
 	}
 	if n := seen(s.arrived, visible); n > 0 {

@@ -4,6 +4,8 @@ package put
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -69,9 +71,10 @@ type Service struct {
 	term   atomic.Pointer[term]
 	hidden atomic.Int64 // log position up to which records may become readable without a bell; 0: there are none
 
-	mu      sync.Mutex               // guards:
-	waiting map[*Batch]protocol.Peer // batches with parked answers, and a peer of their I/O context
-	arrived []unseen                 // queues that grew outside of a turn, in order
+	mu       sync.Mutex               // guards:
+	waiting  map[*Batch]protocol.Peer // batches with parked answers, and a peer of their I/O context
+	couriers map[*Courier]struct{}    // those that wait
+	arrived  []unseen                 // queues that grew outside of a turn, in order
 }
 
 // term is the time between two calls of SetReplicas. What an answer has waited for in one is worth nothing in the next: the
@@ -85,6 +88,18 @@ func (t *term) replicated() int64 {
 	return t.replicas.Replicated()
 }
 
+// admit tells why what waits for slaves is not to be written: there are too few. Source: Java CommitLog.asyncPutMessage.
+func (t *term) admit() error {
+	if t.replicas == nil {
+		return nil
+	}
+	err := t.replicas.Admit()
+	if err != nil && !errors.Is(err, ErrNotEnoughReplicas) {
+		err = fmt.Errorf("%w: %w", ErrNotEnoughReplicas, err)
+	}
+	return err
+}
+
 // New makes a service; it starts nothing.
 func New(cfg Config) *Service {
 	if cfg.FlushTimeout == 0 {
@@ -93,7 +108,7 @@ func New(cfg Config) *Service {
 	if cfg.SlaveTimeout == 0 {
 		cfg.SlaveTimeout = 3 * time.Second
 	}
-	s := &Service{cfg: cfg, waiting: make(map[*Batch]protocol.Peer)}
+	s := &Service{cfg: cfg, waiting: make(map[*Batch]protocol.Peer), couriers: make(map[*Courier]struct{})}
 	s.begin(cfg.Replicas)
 	return s
 }
@@ -117,6 +132,27 @@ func (s *Service) begin(r Replicas) {
 	s.term.Store(&term{r})
 	if end := s.cfg.Log.MaxPhysical(); s.cfg.Log.Visible() < end {
 		s.hidden.Store(end)
+	}
+}
+
+// account counts what was appended and rings grew, once per run of records of one queue.
+func (s *Service) account(log *store.Batch, grew func(q *consumequeue.Queue, end int64)) {
+	for i := 0; i < log.Len(); {
+		q, first, n, bytes := log.At(i).Queue, i, 0, 0
+		for i < log.Len() && log.At(i).Queue == q {
+			bytes += int(log.At(i).Size)
+			n += int(log.At(i).Count)
+			i++
+		}
+		s.cfg.Stored(q, n, bytes)
+		last := log.At(i - 1)
+		end := last.Physical + int64(last.Size)
+		grew(q, end)
+		for ; first < i; first++ {
+			for e, j := log.At(first), 0; j < e.Further(); j++ {
+				grew(e.FurtherQueue(j), end)
+			}
+		}
 	}
 }
 

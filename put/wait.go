@@ -121,27 +121,33 @@ type view struct {
 	cfg        *Config
 }
 
-// look takes a view, and goes over to the term of now. What is parked from another term is not safe, wherever its position
-// is now, and what could not be read in it is looked for anew.
+// look takes a view, and goes over to the term of now. What could not be read in another term is looked for anew.
 func (b *Batch) look(t *protocol.Turn) view {
-	cfg := &b.svc.cfg
 	now := b.svc.term.Load()
-	v := view{flushed: math.MaxInt64, replicated: math.MaxInt64, over: b.svc.fenced(), now: t.Now, cfg: cfg}
-	if b.term != now {
+	v := b.svc.view(b.term, now, t.Now)
+	b.term = now
+	return v
+}
+
+// view is how safe the log is, in the term of now, for what was appended in a term. If that was another one, it is not safe,
+// wherever its position is, as far as anything was to be waited for.
+func (s *Service) view(began, present *term, now time.Time) view {
+	cfg := &s.cfg
+	v := view{flushed: math.MaxInt64, replicated: math.MaxInt64, over: s.fenced(), now: now, cfg: cfg}
+	if began != present {
 		v.over, v.visible = true, math.MaxInt64
-		if b.term.replicas != nil {
+		if began.replicas != nil {
 			v.replicated = -1
 		}
 		if cfg.SyncFlush {
 			v.flushed = -1
 		}
-		b.term = now
 		return v
 	}
 	if cfg.SyncFlush {
 		v.flushed = cfg.Log.Flushed()
 	}
-	v.replicated, v.visible = now.replicated(), cfg.Log.Visible()
+	v.replicated, v.visible = began.replicated(), cfg.Log.Visible()
 	return v
 }
 
