@@ -38,6 +38,7 @@ func (b *Broker) setDuty(on bool) {
 		b.log.Warn("acting master", "on", on)
 	}
 	b.placed()
+	b.duties.change()
 }
 
 // minBroker serves NOTIFY_MIN_BROKER_ID_CHANGE (905): a NameServer says that somebody with a lower id came, or that the

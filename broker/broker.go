@@ -74,6 +74,7 @@ type Broker struct {
 	copier    *ha.Slave // nil on a master
 	place     atomic.Pointer[pull.Place]
 	onDuty    atomic.Bool // has the duties of the master
+	duties    *duties
 
 	masterFlush atomic.Int64 // what RESET_MASTER_FLUSH_OFFSET said
 
@@ -90,6 +91,7 @@ func New(cfg Config) (_ *Broker, err error) {
 	}
 	b := &Broker{cfg: cfg, log: cfg.Log, live: newLive(cfg.Settings), whole: make(chan struct{}), syncFlush: cfg.Settings.String("flushDiskType") == "SYNC_FLUSH"}
 	b.wholeOnce = sync.OnceFunc(func() { close(b.whole) })
+	b.duties = newDuties(b.onDuty.Load)
 	if err := checkRole(cfg.Settings, b.log); err != nil {
 		return nil, err
 	}

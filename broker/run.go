@@ -17,8 +17,8 @@ const (
 )
 
 // Run serves until the context ends, or something fails that the broker cannot live without. Then it stops in order,
-// top down: take no messages, give the slaves the end of the log, answer held requests, leave the NameServers, stop
-// serving, stop the services, flush and close the store.
+// top down: end the master's duties, take no messages, give the slaves the end of the log, answer held requests, leave
+// the NameServers, stop serving, stop the services, flush and close the store.
 func (b *Broker) Run(ctx context.Context) error {
 	life := context.WithoutCancel(ctx)
 	below := rungroup.New(life) // what requests stand on: ends last
@@ -35,6 +35,8 @@ func (b *Broker) Run(ctx context.Context) error {
 	serving.Go(rungroup.Part{Name: "remoting", Run: b.server.Run})
 	serving.Go(rungroup.Part{Name: "long polls", Run: b.expirePolls})
 	serving.Go(rungroup.Part{Name: "clients", Run: b.expireClients})
+	onDuty := rungroup.New(life)
+	onDuty.Go(rungroup.Part{Name: "duties", Run: b.duties.Run})
 	announcing := rungroup.New(ctx)
 	announcing.Go(rungroup.Part{Name: "name servers", Run: b.registrar.servers.Run})
 	announcing.Go(rungroup.Part{Name: "registration", Run: b.announce})
@@ -48,10 +50,11 @@ func (b *Broker) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	case <-below.Done():
 	case <-serving.Done():
+	case <-onDuty.Done():
 	case <-announcing.Done():
 	}
 	b.log.Info("stopping")
-	err := announcing.Stop()
+	err := errors.Join(announcing.Stop(), onDuty.Stop())
 	b.drain(life)
 	b.room.Close(nil)
 	last, cancel := context.WithTimeout(life, stopGrace)

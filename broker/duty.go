@@ -1,0 +1,57 @@
+package broker
+
+import (
+	"context"
+
+	"rocketd/internal/rungroup"
+)
+
+// duties are the parts that only one broker of a set runs at a time, its master or who acts as one: they deliver what others
+// wait for. Whoever builds a service appends its part.
+type duties struct {
+	parts   []rungroup.Part
+	on      func() bool   // whether this broker has the duty now
+	changed chan struct{} // on may say something else
+}
+
+// newDuties makes duties without parts.
+func newDuties(on func() bool) *duties {
+	return &duties{on: on, changed: make(chan struct{}, 1)}
+}
+
+// change is the bell of the broker: the duty came or went. It does not block.
+func (d *duties) change() {
+	select {
+	case d.changed <- struct{}{}:
+	default: // it will be looked at
+	}
+}
+
+// Run starts the parts when the duty comes. When it goes, or the context ends, they are ended and waited for. The first error
+// of a part ends it.
+func (d *duties) Run(ctx context.Context) error {
+	for {
+		for !d.on() {
+			select {
+			case <-d.changed:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		g := rungroup.New(ctx)
+		for _, p := range d.parts {
+			g.Go(p)
+		}
+		for d.on() && ctx.Err() == nil {
+			select {
+			case <-d.changed:
+				continue
+			case <-g.Done():
+			}
+			break
+		}
+		if err := g.Stop(); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
