@@ -150,6 +150,7 @@ var askedLater = []string{
 	"forceRegister", "enableSplitRegistration", "splitRegistrationSize", "sendHeartbeatTimeoutMillis", "brokerNotActiveTimeoutMillis",
 	"brokerHeartbeatInterval", "syncBrokerMemberGroupPeriod", "compatibleWithOldNameSrv", "updateNameServerAddrPeriod",
 	"fetchNameSrvAddrByDnsLookup", "fetchNamesrvAddrByAddressServer", "fetchNamesrvAddrInterval", "rmqAddressServerDomain", "rmqAddressServerSubGroup",
+	"serverLoadBalancerEnable", "defaultMessageRequestMode", "defaultPopShareQueueNum", "loadBalancePollNameServerInterval",
 	"haMasterAddress", "skipPreOnline", "syncMasterFlushOffsetWhenStartup", "maxHaTransferByteInSecond",
 	"inSyncReplicas", "minInSyncReplicas", "enableAutoInSyncReplicas", "allAckInSyncStateSet", "haMaxGapNotInSync", // of a master; a slave may have them too
 }

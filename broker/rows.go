@@ -32,6 +32,8 @@ func (b *Broker) rows() []dispatch.Row {
 		turn(protocol.GetConsumerListByGroup, b.member.List),
 		turn(protocol.LockBatchMq, b.member.Lock),
 		turn(protocol.UnlockBatchMq, b.member.Unlock),
+		turn(protocol.QueryAssignment, b.member.Assignment),
+		pool(protocol.SetMessageRequestMode, b.member.SetMode),
 
 		turn(protocol.QueryConsumerOffset, b.query.Committed),
 		turn(protocol.UpdateConsumerOffset, b.query.Commit),

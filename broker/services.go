@@ -119,6 +119,7 @@ func (b *Broker) buildServices() {
 		Topics: b.topics, Groups: groups{b}, Clients: b.clients, Offload: b.offload,
 		Resume:     func(c *protocol.Call, run func(c *protocol.Call) error) { b.table.Resume(c, run) },
 		RejectPull: b.live.rejectPull.Load, Notifies: b.live.notifyGroups.Load, PropertyFilter: s.Bool("enablePropertyFilter"), Set: others{b},
+		Broker: b.id.name, Routes: newRoutes(b), Modes: meta.NewRequestModes(b.carried.RequestModes), Balance: b.balance,
 	})
 	var own []string
 	for _, c := range b.system().Topics() {
@@ -211,4 +212,10 @@ func (g groups) Create(_ context.Context, name string) (*topic.GroupConfig, erro
 		return nil, nil // as if it might not be made: that is what Java says
 	}
 	return g.b.groups.Create(name)
+}
+
+// balance says how this broker shares out queues.
+func (b *Broker) balance() member.Balance {
+	s := b.cfg.Settings
+	return member.Balance{Enabled: s.Bool("serverLoadBalancerEnable"), Mode: protocol.RequestMode(s.String("defaultMessageRequestMode")), Share: int32(s.Int("defaultPopShareQueueNum"))}
 }

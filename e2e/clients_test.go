@@ -43,7 +43,8 @@ var scenarios = []scenario{
 	{"pull", []string{"pull"}, func(t *testing.T, c *cluster, p *peer, topic string) { pull(t, c, p, topic, "pull") }},
 	{"litepull", []string{"litepull"}, func(t *testing.T, c *cluster, p *peer, topic string) { pull(t, c, p, topic, "litepull") }},
 	{"resume", nil, resume},
-	{"rebalance", nil, rebalance},
+	{"rebalance", nil, func(t *testing.T, c *cluster, p *peer, topic string) { rebalance(t, p, topic) }},
+	{"serverbalance", []string{"serverbalance"}, serverBalance},
 }
 
 // TestClients drives each real client through each scenario, all of them against one NameServer and one broker.
@@ -306,7 +307,7 @@ func resume(t *testing.T, c *cluster, p *peer, topic string) {
 
 // rebalance lets a second consumer join and the first one leave while messages come in. Nothing may be lost; what changes
 // hands may come twice, as the clients promise no more.
-func rebalance(t *testing.T, c *cluster, p *peer, topic string) {
+func rebalance(t *testing.T, p *peer, topic string, more ...string) {
 	one, two := topic+"-one", topic+"-two"
 	sent := 0
 	send := func() { produce(t, p, topic, "sync", sent, queues); sent += queues }
@@ -319,10 +320,10 @@ func rebalance(t *testing.T, c *cluster, p *peer, topic string) {
 		}
 		return len(seen)
 	}
-	subscribe(t, p, one, topic)
+	subscribe(t, p, one, topic, more...)
 	eventually(t, 60*time.Second, "the first consumer has all queues", func() bool { send(); return queuesOf(one, 0) == queues })
 	joined := sent
-	subscribe(t, p, two, topic)
+	subscribe(t, p, two, topic, more...)
 	eventually(t, 60*time.Second, "the second consumer has half of the queues", func() bool { send(); return queuesOf(two, joined) == queues/2 })
 	left := sent
 	p.do(t, "op", "unsubscribe", "name", one)
@@ -334,6 +335,31 @@ func rebalance(t *testing.T, c *cluster, p *peer, topic string) {
 		}
 		return len(seen) == sent
 	})
+	p.do(t, "op", "unsubscribe", "name", two)
+}
+
+// serverBalance has the broker share out the queues: halves at first, then, told so, all queues to everybody.
+func serverBalance(t *testing.T, c *cluster, p *peer, topic string) {
+	rebalance(t, p, topic, "rebalance", "server")
+	w := dial(t, c.brokers[0].addr)
+	w.must(t, 25, nil, []byte("serverLoadBalancerEnable=false\n"))
+	defer w.must(t, 25, nil, []byte("serverLoadBalancerEnable=true\n"))
+	one, two := topic+"-three", topic+"-four"
+	subscribe(t, p, one, topic, "rebalance", "server")
+	subscribe(t, p, two, topic, "rebalance", "server")
+	sent := 1_000_000
+	eventually(t, 60*time.Second, "both consumers have all queues", func() bool {
+		produce(t, p, topic, "sync", sent, queues)
+		sent += queues
+		seen := map[string]bool{}
+		for _, m := range append(p.got(one, topic), p.got(two, topic)...) {
+			if len(m.keys) > len("k-999999") {
+				seen[m.consumer+m.queue] = true
+			}
+		}
+		return len(seen) == 2*queues
+	})
+	p.do(t, "op", "unsubscribe", "name", one)
 	p.do(t, "op", "unsubscribe", "name", two)
 }
 

@@ -40,7 +40,7 @@ func TestMixed(t *testing.T) {
 					}
 					rebalanceTopic := topic + "-rebalance"
 					cl.createTopic(t, rebalanceTopic, queues/len(c.brokers))
-					rebalance(t, cl, p, rebalanceTopic)
+					rebalance(t, p, rebalanceTopic)
 				})
 			}
 			restart(t, cl)

@@ -34,12 +34,12 @@ func (k *peerKind) offers(feature string) bool { return !slices.Contains(k.lacks
 var peerKinds = []*peerKind{
 	javaPeer("java5", "server", ""),
 	javaPeer("java5-binary", "server", "-Drocketmq.serialize.type=ROCKETMQ"),
-	javaPeer("java4", "client4", ""),
-	javaPeer("java4-binary", "client4", "-Drocketmq.serialize.type=ROCKETMQ"),
+	lacking(javaPeer("java4", "client4", ""), "serverbalance"),
+	lacking(javaPeer("java4-binary", "client4", "-Drocketmq.serialize.type=ROCKETMQ"), "serverbalance"),
 	goPeer,
 	{
 		name:  "node",
-		lacks: []string{"sql", "oneway", "batch", "orderly", "pull", "litepull", "vip", "shard", "autocreate"},
+		lacks: []string{"sql", "oneway", "batch", "orderly", "pull", "litepull", "vip", "shard", "autocreate", "serverbalance"},
 		setup: sync.OnceValue(func() error {
 			_, err := tool("peers/node", nil, "npm", "ci", "--no-audit", "--no-fund", "--prefer-offline")
 			return err
@@ -50,8 +50,14 @@ var peerKinds = []*peerKind{
 	},
 }
 
+func lacking(k *peerKind, features ...string) *peerKind {
+	k.lacks = features
+	return k
+}
+
 var goPeer = &peerKind{
-	name: "go",
+	name:  "go",
+	lacks: []string{"serverbalance"},
 	setup: sync.OnceValue(func() error {
 		_, err := tool("peers/go", []string{"CGO_ENABLED=0"}, "go", "build", "-o", filepath.Join(work, "gopeer"), ".")
 		return err

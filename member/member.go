@@ -1,6 +1,6 @@
 // Package member serves those who belong to a group: heartbeats, good-byes, the list of a group's consumers, queue
-// locks, and the notice that a group has changed. All of it runs in the turn; only groups and retry topics that have
-// to be made first, and locks for which other brokers are asked, take the way over the pool.
+// locks, the shares of a topic's queues, and the notice that a group has changed. All of it runs in the turn; only groups and retry topics that have
+// to be made first, and what other brokers or a NameServer are asked for, take the way over the pool.
 package member
 
 import (
@@ -43,10 +43,17 @@ type Config struct {
 	PropertyFilter bool
 	// Set is who else locks queues; nil is nobody.
 	Set Set
+
+	// What assignments need.
+	Broker  string // brokerName
+	Routes  Routes
+	Modes   Modes
+	Balance func() Balance
+	Pops    bool // the requests of POP are served; without, every group pulls
 }
 
-// Service serves HEART_BEAT, UNREGISTER_CLIENT, CHECK_CLIENT_CONFIG, GET_CONSUMER_LIST_BY_GROUP, LOCK_BATCH_MQ and
-// UNLOCK_BATCH_MQ.
+// Service serves HEART_BEAT, UNREGISTER_CLIENT, CHECK_CLIENT_CONFIG, GET_CONSUMER_LIST_BY_GROUP, LOCK_BATCH_MQ,
+// UNLOCK_BATCH_MQ, QUERY_ASSIGNMENT and SET_MESSAGE_REQUEST_MODE.
 type Service struct {
 	cfg Config
 }

@@ -158,6 +158,7 @@ func (b *bench) serve(p *peer, cmd protocol.Command) {
 	handlers := map[int32]func(*protocol.Call) error{
 		protocol.HeartBeat: b.Heartbeat, protocol.UnregisterClient: b.Unregister, protocol.GetConsumerListByGroup: b.List,
 		protocol.LockBatchMq: b.Lock, protocol.UnlockBatchMq: b.Unlock, protocol.CheckClientConfig: b.Check,
+		protocol.QueryAssignment: b.Assignment,
 	}
 	c := &protocol.Call{Command: cmd, Peer: p, Turn: &protocol.Turn{Now: start}}
 	if err := handlers[cmd.Code](c); err != nil {

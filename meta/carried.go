@@ -178,19 +178,6 @@ func furtherDelays(v, old *delayOffsets) {
 	}
 }
 
-// requestModes says for each topic which groups pop. Source: Java MessageRequestModeSerializeWrapper.
-type requestModes struct {
-	Modes map[string]map[string]RequestMode `json:"messageRequestModeMap"` // by topic and group
-}
-
-// RequestMode says how a group gets the messages of a topic. Source: Java SetMessageRequestModeRequestBody.
-type RequestMode struct {
-	ConsumerGroup    string `json:"consumerGroup,omitempty"`
-	Mode             string `json:"mode,omitempty"`   // PULL or POP
-	PopShareQueueNum int32  `json:"popShareQueueNum"` // how many more members share a queue; -1: all
-	Topic            string `json:"topic,omitempty"`
-}
-
 // timerMetrics counts the timed messages that wait. Source: Java TimerMetrics.
 type timerMetrics struct {
 	DataVersion protocol.DataVersion   `json:"dataVersion"`

@@ -409,3 +409,29 @@ func (b *HAClientRuntimeInfo) Marshal() ([]byte, error) { return laxjson.Marshal
 
 // Unmarshal reads JSON as leniently as laxjson does.
 func (b *HAClientRuntimeInfo) Unmarshal(data []byte) error { return laxjson.Unmarshal(data, b) }
+
+// Marshal writes the JSON that Java writes.
+func (b *SetMessageRequestModeRequestBody) Marshal() ([]byte, error) { return laxjson.Marshal(b) }
+
+// Unmarshal reads JSON as leniently as laxjson does.
+func (b *SetMessageRequestModeRequestBody) Unmarshal(data []byte) error {
+	return laxjson.Unmarshal(data, b)
+}
+
+// Marshal writes the JSON that Java writes.
+func (b *QueryAssignmentRequestBody) Marshal() ([]byte, error) { return laxjson.Marshal(b) }
+
+// Unmarshal reads JSON as leniently as laxjson does.
+func (b *QueryAssignmentRequestBody) Unmarshal(data []byte) error { return laxjson.Unmarshal(data, b) }
+
+// Marshal writes the JSON that Java writes.
+func (b *QueryAssignmentResponseBody) Marshal() ([]byte, error) { return laxjson.Marshal(b) }
+
+// Unmarshal reads JSON as leniently as laxjson does.
+func (b *QueryAssignmentResponseBody) Unmarshal(data []byte) error { return laxjson.Unmarshal(data, b) }
+
+// Marshal writes the JSON that Java writes.
+func (b *MessageQueueAssignment) Marshal() ([]byte, error) { return laxjson.Marshal(b) }
+
+// Unmarshal reads JSON as leniently as laxjson does.
+func (b *MessageQueueAssignment) Unmarshal(data []byte) error { return laxjson.Unmarshal(data, b) }

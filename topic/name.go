@@ -46,6 +46,9 @@ func IsRetry[T text](name T) bool { return hasPrefix(name, RetryPrefix) }
 // IsDLQ tells whether name is a dead-letter topic.
 func IsDLQ[T text](name T) bool { return hasPrefix(name, DLQPrefix) }
 
+// IsLMQ tells whether a topic is a light one, which exists as its only queue and in no table.
+func IsLMQ[T text](name T) bool { return hasPrefix(name, LMQPrefix) }
+
 // GroupOfRetry returns the group whose retry topic name is.
 func GroupOfRetry[T text](name T) (group T, ok bool) {
 	if !IsRetry(name) {

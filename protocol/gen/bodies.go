@@ -10,7 +10,7 @@ import (
 )
 
 // bodyFiles have the types that are JSON bodies.
-var bodyFiles = []string{"version.go", "route.go", "client.go", "offset.go", "group.go", "ha.go"}
+var bodyFiles = []string{"version.go", "route.go", "client.go", "offset.go", "group.go", "ha.go", "assignment.go"}
 
 // bodies gives each struct of these files its Marshal and Unmarshal.
 func bodies() ([]byte, error) {

@@ -175,6 +175,9 @@ public class Peer {
                 }
             }
         }
+        if ("server".equals(cmd.get("rebalance"))) {
+            DefaultMQPushConsumer.class.getMethod("setClientRebalance", boolean.class).invoke(c, false);
+        }
         if (cmd.containsKey("sql")) {
             c.subscribe(cmd.get("topic"), MessageSelector.bySql(cmd.get("sql")));
         } else {
