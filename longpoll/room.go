@@ -117,6 +117,19 @@ func (r *Room[K, W]) Has(key K) bool {
 	return ok
 }
 
+// Each shows the requests that wait under a key, but those that are being looked at. fn must be quick and call nothing of the
+// room.
+func (r *Room[K, W]) Each(key K, fn func(w *W)) {
+	s := r.shardOf(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.places[key]; p != nil {
+		for x := p.waiting.head; x != nil; x = x.next[byKey] {
+			fn(&x.value)
+		}
+	}
+}
+
 // Wake has all requests of the key looked at. Call it after what they wait for has become visible. Where nobody
 // waits it costs one check.
 func (r *Room[K, W]) Wake(t *protocol.Turn, key K) {

@@ -96,6 +96,9 @@ func PeekSize(b []byte) (size, magic int32) { return be32(b, 0), be32(b, posMagi
 // PeekPhysical returns a record's own position from its first PeekBytes bytes.
 func PeekPhysical(b []byte) int64 { return be64(b, posPhysical) }
 
+// PeekQueueOffset returns a record's number in its queue from its first PeekBytes bytes.
+func PeekQueueOffset(b []byte) int64 { return be64(b, posQueueOffset) }
+
 // PeekStoreMs returns a record's store time from its first PeekBytes bytes.
 func PeekStoreMs(b []byte) int64 { return be64(b, storeMsAt(b)) }
 

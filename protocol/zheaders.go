@@ -4,12 +4,12 @@ package protocol
 
 // AckMessageRequest is Java's AckMessageRequestHeader, of request code 200051.
 type AckMessageRequest struct {
-	ConsumerGroup string // mandatory
-	Topic         string // mandatory
+	ConsumerGroup []byte // mandatory
+	Topic         []byte // mandatory
 	QueueID       int32  // mandatory
-	ExtraInfo     string // mandatory
+	ExtraInfo     []byte // mandatory
 	Offset        int64  // mandatory
-	LiteTopic     string
+	LiteTopic     []byte
 	RPC           RPC
 }
 
@@ -22,10 +22,10 @@ func (h *AckMessageRequest) Decode(fields []Field) error {
 		f := &fields[i]
 		switch string(f.Key) {
 		case "consumerGroup":
-			h.ConsumerGroup = string(f.Value)
+			h.ConsumerGroup = f.Value
 			seen |= 1 << 0
 		case "topic":
-			h.Topic = string(f.Value)
+			h.Topic = f.Value
 			seen |= 1 << 1
 		case "queueId":
 			if len(f.Value) == 0 {
@@ -38,7 +38,7 @@ func (h *AckMessageRequest) Decode(fields []Field) error {
 			h.QueueID = v
 			seen |= 1 << 2
 		case "extraInfo":
-			h.ExtraInfo = string(f.Value)
+			h.ExtraInfo = f.Value
 			seen |= 1 << 3
 		case "offset":
 			if len(f.Value) == 0 {
@@ -51,7 +51,7 @@ func (h *AckMessageRequest) Decode(fields []Field) error {
 			h.Offset = v
 			seen |= 1 << 4
 		case "liteTopic":
-			h.LiteTopic = string(f.Value)
+			h.LiteTopic = f.Value
 		default:
 			h.RPC.take(f)
 		}
@@ -64,13 +64,13 @@ func (h *AckMessageRequest) Decode(fields []Field) error {
 
 // AppendFields writes the ext fields that are there.
 func (h *AckMessageRequest) AppendFields(w *FrameWriter) {
-	w.Str("consumerGroup", h.ConsumerGroup)
-	w.Str("topic", h.Topic)
+	w.Bytes("consumerGroup", h.ConsumerGroup)
+	w.Bytes("topic", h.Topic)
 	w.Int("queueId", int64(h.QueueID))
-	w.Str("extraInfo", h.ExtraInfo)
+	w.Bytes("extraInfo", h.ExtraInfo)
 	w.Int("offset", h.Offset)
-	if h.LiteTopic != "" {
-		w.Str("liteTopic", h.LiteTopic)
+	if h.LiteTopic != nil {
+		w.Bytes("liteTopic", h.LiteTopic)
 	}
 	h.RPC.appendFields(w, "bname")
 }
@@ -103,13 +103,13 @@ func (h *AddBrokerRequest) AppendFields(w *FrameWriter) {
 
 // ChangeInvisibleTimeRequest is Java's ChangeInvisibleTimeRequestHeader, of request code 200053.
 type ChangeInvisibleTimeRequest struct {
-	ConsumerGroup string // mandatory
-	Topic         string // mandatory
+	ConsumerGroup []byte // mandatory
+	Topic         []byte // mandatory
 	QueueID       int32  // mandatory
-	ExtraInfo     string // mandatory
+	ExtraInfo     []byte // mandatory
 	Offset        int64  // mandatory
 	InvisibleTime int64  // mandatory
-	LiteTopic     string
+	LiteTopic     []byte
 	Suspend       bool
 	RPC           RPC
 }
@@ -123,10 +123,10 @@ func (h *ChangeInvisibleTimeRequest) Decode(fields []Field) error {
 		f := &fields[i]
 		switch string(f.Key) {
 		case "consumerGroup":
-			h.ConsumerGroup = string(f.Value)
+			h.ConsumerGroup = f.Value
 			seen |= 1 << 0
 		case "topic":
-			h.Topic = string(f.Value)
+			h.Topic = f.Value
 			seen |= 1 << 1
 		case "queueId":
 			if len(f.Value) == 0 {
@@ -139,7 +139,7 @@ func (h *ChangeInvisibleTimeRequest) Decode(fields []Field) error {
 			h.QueueID = v
 			seen |= 1 << 2
 		case "extraInfo":
-			h.ExtraInfo = string(f.Value)
+			h.ExtraInfo = f.Value
 			seen |= 1 << 3
 		case "offset":
 			if len(f.Value) == 0 {
@@ -162,7 +162,7 @@ func (h *ChangeInvisibleTimeRequest) Decode(fields []Field) error {
 			h.InvisibleTime = v
 			seen |= 1 << 5
 		case "liteTopic":
-			h.LiteTopic = string(f.Value)
+			h.LiteTopic = f.Value
 		case "suspend":
 			if len(f.Value) == 0 {
 				continue
@@ -180,14 +180,14 @@ func (h *ChangeInvisibleTimeRequest) Decode(fields []Field) error {
 
 // AppendFields writes the ext fields that are there.
 func (h *ChangeInvisibleTimeRequest) AppendFields(w *FrameWriter) {
-	w.Str("consumerGroup", h.ConsumerGroup)
-	w.Str("topic", h.Topic)
+	w.Bytes("consumerGroup", h.ConsumerGroup)
+	w.Bytes("topic", h.Topic)
 	w.Int("queueId", int64(h.QueueID))
-	w.Str("extraInfo", h.ExtraInfo)
+	w.Bytes("extraInfo", h.ExtraInfo)
 	w.Int("offset", h.Offset)
 	w.Int("invisibleTime", h.InvisibleTime)
-	if h.LiteTopic != "" {
-		w.Str("liteTopic", h.LiteTopic)
+	if h.LiteTopic != nil {
+		w.Bytes("liteTopic", h.LiteTopic)
 	}
 	w.Bool("suspend", h.Suspend)
 	h.RPC.appendFields(w, "bname")
@@ -2366,17 +2366,17 @@ func (h *ListUsersRequest) AppendFields(w *FrameWriter) {
 
 // NotificationRequest is Java's NotificationRequestHeader, of request code 200054.
 type NotificationRequest struct {
-	ConsumerGroup  string // mandatory
-	Topic          string // mandatory
+	ConsumerGroup  []byte // mandatory
+	Topic          []byte // mandatory
 	QueueID        int32
 	PollTime       int64
 	BornTime       int64
 	Order          bool
-	AttemptID      string
+	AttemptID      []byte
 	IsLiteConsumer bool
-	ClientID       string
-	ExpType        string
-	Exp            string
+	ClientID       []byte
+	ExpType        []byte
+	Exp            []byte
 	RPC            RPC
 }
 
@@ -2389,10 +2389,10 @@ func (h *NotificationRequest) Decode(fields []Field) error {
 		f := &fields[i]
 		switch string(f.Key) {
 		case "consumerGroup":
-			h.ConsumerGroup = string(f.Value)
+			h.ConsumerGroup = f.Value
 			seen |= 1 << 0
 		case "topic":
-			h.Topic = string(f.Value)
+			h.Topic = f.Value
 			seen |= 1 << 1
 		case "queueId":
 			if len(f.Value) == 0 {
@@ -2427,18 +2427,18 @@ func (h *NotificationRequest) Decode(fields []Field) error {
 			}
 			h.Order = parseBool(f.Value)
 		case "attemptId":
-			h.AttemptID = string(f.Value)
+			h.AttemptID = f.Value
 		case "isLiteConsumer":
 			if len(f.Value) == 0 {
 				continue
 			}
 			h.IsLiteConsumer = parseBool(f.Value)
 		case "clientId":
-			h.ClientID = string(f.Value)
+			h.ClientID = f.Value
 		case "expType":
-			h.ExpType = string(f.Value)
+			h.ExpType = f.Value
 		case "exp":
-			h.Exp = string(f.Value)
+			h.Exp = f.Value
 		default:
 			h.RPC.take(f)
 		}
@@ -2451,24 +2451,24 @@ func (h *NotificationRequest) Decode(fields []Field) error {
 
 // AppendFields writes the ext fields that are there.
 func (h *NotificationRequest) AppendFields(w *FrameWriter) {
-	w.Str("consumerGroup", h.ConsumerGroup)
-	w.Str("topic", h.Topic)
+	w.Bytes("consumerGroup", h.ConsumerGroup)
+	w.Bytes("topic", h.Topic)
 	w.Int("queueId", int64(h.QueueID))
 	w.Int("pollTime", h.PollTime)
 	w.Int("bornTime", h.BornTime)
 	w.Bool("order", h.Order)
-	if h.AttemptID != "" {
-		w.Str("attemptId", h.AttemptID)
+	if h.AttemptID != nil {
+		w.Bytes("attemptId", h.AttemptID)
 	}
 	w.Bool("isLiteConsumer", h.IsLiteConsumer)
-	if h.ClientID != "" {
-		w.Str("clientId", h.ClientID)
+	if h.ClientID != nil {
+		w.Bytes("clientId", h.ClientID)
 	}
-	if h.ExpType != "" {
-		w.Str("expType", h.ExpType)
+	if h.ExpType != nil {
+		w.Bytes("expType", h.ExpType)
 	}
-	if h.Exp != "" {
-		w.Str("exp", h.Exp)
+	if h.Exp != nil {
+		w.Bytes("exp", h.Exp)
 	}
 	h.RPC.appendFields(w, "bname")
 }
@@ -3015,18 +3015,18 @@ func (h *PopLiteMessageResponse) AppendFields(w *FrameWriter) {
 
 // PopMessageRequest is Java's PopMessageRequestHeader, of request code 200050.
 type PopMessageRequest struct {
-	ConsumerGroup string // mandatory
-	Topic         string // mandatory
+	ConsumerGroup []byte // mandatory
+	Topic         []byte // mandatory
 	QueueID       int32
 	MaxMsgNums    int32
 	InvisibleTime int64
 	PollTime      int64
 	BornTime      int64
 	InitMode      int32
-	ExpType       string
-	Exp           string
+	ExpType       []byte
+	Exp           []byte
 	Order         bool
-	AttemptID     string
+	AttemptID     []byte
 	RPC           RPC
 }
 
@@ -3039,10 +3039,10 @@ func (h *PopMessageRequest) Decode(fields []Field) error {
 		f := &fields[i]
 		switch string(f.Key) {
 		case "consumerGroup":
-			h.ConsumerGroup = string(f.Value)
+			h.ConsumerGroup = f.Value
 			seen |= 1 << 0
 		case "topic":
-			h.Topic = string(f.Value)
+			h.Topic = f.Value
 			seen |= 1 << 1
 		case "queueId":
 			if len(f.Value) == 0 {
@@ -3099,16 +3099,16 @@ func (h *PopMessageRequest) Decode(fields []Field) error {
 			}
 			h.InitMode = v
 		case "expType":
-			h.ExpType = string(f.Value)
+			h.ExpType = f.Value
 		case "exp":
-			h.Exp = string(f.Value)
+			h.Exp = f.Value
 		case "order":
 			if len(f.Value) == 0 {
 				continue
 			}
 			h.Order = parseBool(f.Value)
 		case "attemptId":
-			h.AttemptID = string(f.Value)
+			h.AttemptID = f.Value
 		default:
 			h.RPC.take(f)
 		}
@@ -3121,23 +3121,23 @@ func (h *PopMessageRequest) Decode(fields []Field) error {
 
 // AppendFields writes the ext fields that are there.
 func (h *PopMessageRequest) AppendFields(w *FrameWriter) {
-	w.Str("consumerGroup", h.ConsumerGroup)
-	w.Str("topic", h.Topic)
+	w.Bytes("consumerGroup", h.ConsumerGroup)
+	w.Bytes("topic", h.Topic)
 	w.Int("queueId", int64(h.QueueID))
 	w.Int("maxMsgNums", int64(h.MaxMsgNums))
 	w.Int("invisibleTime", h.InvisibleTime)
 	w.Int("pollTime", h.PollTime)
 	w.Int("bornTime", h.BornTime)
 	w.Int("initMode", int64(h.InitMode))
-	if h.ExpType != "" {
-		w.Str("expType", h.ExpType)
+	if h.ExpType != nil {
+		w.Bytes("expType", h.ExpType)
 	}
-	if h.Exp != "" {
-		w.Str("exp", h.Exp)
+	if h.Exp != nil {
+		w.Bytes("exp", h.Exp)
 	}
 	w.Bool("order", h.Order)
-	if h.AttemptID != "" {
-		w.Str("attemptId", h.AttemptID)
+	if h.AttemptID != nil {
+		w.Bytes("attemptId", h.AttemptID)
 	}
 	h.RPC.appendFields(w, "bname")
 }

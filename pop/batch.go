@@ -1,0 +1,156 @@
+package pop
+
+import (
+	"encoding/base64"
+
+	"rocketd/internal/laxjson"
+	"rocketd/protocol"
+)
+
+// batchAcks is the body of BATCH_ACK_MESSAGE:
+//
+//	{"acks":[{"b":"BQI=","c":"G","it":60000,"pt":1700000000000,"q":0,"r":"0","rq":3,"so":100,"t":"T"}],"brokerName":"broker-a"}
+//
+// b has a bit for each offset from so on, the lowest bit of the first byte first, in base64. Source: Java
+// BatchAckMessageRequestBody, BatchAck.
+type batchAcks struct {
+	Acks   []batchAck `json:"acks"`
+	Broker string     `json:"brokerName"`
+}
+
+type batchAck struct {
+	Bits        string `json:"b"`
+	Group       string `json:"c"`
+	InvisibleMs int64  `json:"it"`
+	PopMs       int64  `json:"pt"`
+	QueueID     int32  `json:"q"`
+	Retry       string `json:"r"`
+	Revive      int32  `json:"rq"`
+	Start       int64  `json:"so"`
+	Topic       string `json:"t"` // without the retry topic's prefix
+}
+
+// maxBits bounds what one entry may acknowledge: a check point holds 32 messages, which a filter may spread out.
+const maxBits = 1 << 16
+
+// offsets are those whose bits are set, within [low, high].
+func (a *batchAck) offsets(low, high int64) ([]int64, error) {
+	bits, err := base64.StdEncoding.DecodeString(a.Bits)
+	if err != nil || len(bits) > maxBits/8 {
+		return nil, refuse(protocol.SystemError, "b of an entry of acks is no set of bits")
+	}
+	var list []int64
+	for i := range int64(len(bits)) * 8 {
+		if offset := a.Start + i; bits[i/8]&(1<<(i%8)) != 0 && offset >= low && offset <= high {
+			list = append(list, offset)
+		}
+	}
+	return list, nil
+}
+
+// BatchAck serves BATCH_ACK_MESSAGE (200151): many messages are consumed. What is unknown or out of range is passed over.
+// Source: Java AckMessageProcessor.
+func (s *Service) BatchAck(c *protocol.Call) error {
+	var body batchAcks
+	if len(c.Body) > 0 {
+		if err := laxjson.Unmarshal(c.Body, &body); err != nil {
+			return refuse(protocol.SystemError, "the body is no batch of acknowledgements: %v", err)
+		}
+	}
+	if len(body.Acks) == 0 {
+		return refuse(protocol.NoMessage, "acks is empty")
+	}
+	if s.cfg.Slave() {
+		return refuse(protocol.SystemError, "this broker is a slave, messages are acknowledged at its master")
+	}
+	now := c.Turn.Now.UnixMilli()
+	w := &batchWait{}
+	var bad error
+	for i := range body.Acks {
+		if err := s.ackEntry(c, &body.Acks[i], body.Broker, now, w); err != nil && bad == nil {
+			bad = err
+		}
+	}
+	if bad == nil && w.left > 0 {
+		w.armed = true
+		return nil
+	}
+	if bad != nil {
+		return bad
+	}
+	c.Ticket().Answer(c.Turn, protocol.Success, "", nil, nil)
+	return nil
+}
+
+// batchWait answers when the last of the records of a batch is in the log.
+type batchWait struct {
+	left  int
+	armed bool // the answer is ours to give
+	err   error
+}
+
+func (w *batchWait) done(t *protocol.Turn, k protocol.Ticket, err error) {
+	if err != nil {
+		w.err = err
+	}
+	if w.left--; w.left > 0 || !w.armed {
+		return
+	}
+	if e, _ := w.err.(*protocol.Error); e != nil {
+		k.Answer(t, e.Code, e.Remark, nil, nil)
+		return
+	}
+	k.Answer(t, protocol.Success, "", nil, nil)
+}
+
+func (s *Service) ackEntry(c *protocol.Call, a *batchAck, broker string, nowMs int64, w *batchWait) error {
+	if a.Topic == "" || a.Group == "" || len(a.Retry) > 1 {
+		return nil
+	}
+	retry := byte('0')
+	if a.Retry != "" {
+		retry = a.Retry[0]
+	}
+	name := realTopic(a.Topic, a.Group, retry)
+	cfg := s.cfg.Topics.Get([]byte(name))
+	if cfg == nil || a.QueueID < 0 || a.QueueID >= cfg.ReadQueueNums || s.cfg.Groups.Get([]byte(a.Group)) == nil {
+		return nil
+	}
+	q := s.cfg.Queues.Find([]byte(name), a.QueueID)
+	if q == nil {
+		return nil
+	}
+	offsets, err := a.offsets(q.Min(), q.Max())
+	if err != nil || len(offsets) == 0 {
+		return err
+	}
+	if a.Revive == OrderQueue {
+		for _, offset := range offsets {
+			if err := s.commitInOrder([]byte(a.Group), []byte(name), a.QueueID, offset, a.PopMs, nowMs); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	k := Handle{Start: a.Start, PopMs: a.PopMs, InvisibleMs: a.InvisibleMs, Revive: a.Revive, Broker: []byte(broker)}
+	if a.Start < 0 || a.PopMs < 0 || a.InvisibleMs < 0 || a.Revive < 0 || s.foreign(&k, nowMs) != "" {
+		return nil
+	}
+	x := s.shelf([]byte(a.Group), []byte(name))
+	cur := x.cursor(a.QueueID)
+	open := offsets[:0]
+	for _, offset := range offsets {
+		if known, acked := cur.holds(leaseKey{a.Start, a.PopMs}, offset); !known || !acked {
+			open = append(open, offset)
+		}
+	}
+	for len(open) > 0 { // a record holds no more than a check point
+		n := min(len(open), MaxMessages)
+		w.left++
+		s.stageAck(c.Turn, c.Ticket(), cur, &Ack{
+			Offset: -1, Offsets: open[:n:n], Broker: s.cfg.Broker, Group: x.groupName, Topic: x.name, QueueID: a.QueueID, Start: a.Start, PopMs: a.PopMs,
+		}, a.Revive, a.PopMs+a.InvisibleMs, w.done)
+		open = open[n:]
+	}
+	return nil
+}

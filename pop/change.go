@@ -1,0 +1,66 @@
+package pop
+
+import (
+	"rocketd/protocol"
+	"rocketd/put"
+)
+
+// Change serves CHANGE_MESSAGE_INVISIBLETIME (200053): a message stays invisible longer or shorter, from now on. It gets a
+// check point of its own, and is acknowledged in the one it had; both stand in the log or neither does. Fields:
+// ChangeInvisibleTimeRequestHeader. Source: Java ChangeInvisibleTimeProcessor.
+func (s *Service) Change(c *protocol.Call) error {
+	var h protocol.ChangeInvisibleTimeRequest
+	if err := h.Decode(c.Fields); err != nil {
+		return err
+	}
+	_, q, err := s.addressed(c, h.Topic, h.QueueID)
+	if err != nil {
+		return err
+	}
+	if low, high := bounds(q); h.Offset < low || h.Offset >= high {
+		return refuse(protocol.NoMessage, "offset is illegal, key:%s@%d, offset:%d, store:%d~%d", h.Topic, h.QueueID, h.Offset, low, high)
+	}
+	k, err := ParseHandle(h.ExtraInfo)
+	if err != nil {
+		return refuse(protocol.SystemError, "%v", err)
+	}
+	now := c.Turn.Now.UnixMilli()
+	if h.InvisibleTime < 0 || h.InvisibleTime > s.cfg.TimerMaxDelay.Milliseconds() {
+		return refuse(protocol.SystemError, "invisibleTime[%d] is illegal, at most %d (timerMaxDelaySec)", h.InvisibleTime, s.cfg.TimerMaxDelay.Milliseconds())
+	}
+	x := s.shelf(h.ConsumerGroup, h.Topic)
+	cur := x.cursor(h.QueueID)
+	if k.Revive == OrderQueue {
+		return s.changeInOrder(c, cur, &k, h.Offset, h.InvisibleTime)
+	}
+	if remark := s.foreign(&k, now); remark != "" {
+		return refuse(protocol.SystemError, "%s", remark)
+	}
+	popMs := now
+	if k.Start == h.Offset && popMs <= k.PopMs { // else the new check point would be taken for the old one
+		popMs = k.PopMs + 1
+	}
+	ck := Checkpoint{
+		Broker: s.cfg.Broker, Group: x.groupName, Topic: x.name, QueueID: h.QueueID, Diffs: []int32{0}, Num: 1,
+		Start: h.Offset, PopMs: popMs, InvisibleMs: h.InvisibleTime, Suspend: h.Suspend,
+	}
+	j := s.journals.Get().(*journal)
+	rec := j.checkpoint(&ck, k.Revive, now)
+	put.Of(c.Turn).Stage(rec.queue, &rec.draft, rec.tag, true, nil, c.Ticket(), func(_ *protocol.Turn, _ protocol.Ticket, o *put.Outcome) {
+		if o.Status != put.Refused {
+			s.lend(ck, k.Revive, cur)
+		}
+	})
+	s.journals.Put(j)
+	revive := k.Revive
+	s.stageAck(c.Turn, c.Ticket(), cur, &Ack{
+		Offset: h.Offset, Broker: s.cfg.Broker, Group: x.groupName, Topic: x.name, QueueID: h.QueueID, Start: k.Start, PopMs: k.PopMs,
+	}, k.Revive, k.PopMs+k.InvisibleMs, func(t *protocol.Turn, ticket protocol.Ticket, err error) {
+		if e, _ := err.(*protocol.Error); e != nil {
+			ticket.Answer(t, e.Code, e.Remark, nil, nil)
+			return
+		}
+		ticket.Answer(t, protocol.Success, "", &protocol.ChangeInvisibleTimeResponse{PopTime: popMs, InvisibleTime: ck.InvisibleMs, ReviveQid: revive}, nil)
+	})
+	return nil
+}

@@ -1,0 +1,175 @@
+package pop
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"rocketd/message"
+	"rocketd/store"
+	"rocketd/topic"
+)
+
+// ackGrace is how much longer than its end a check point of the log waits for its acknowledgements: they come through the
+// timer, too. Source: Java PopReviveService.
+const ackGrace = 2 * time.Second
+
+// idleGrace is when a revive topic to which nothing comes any more counts as read up to now.
+const idleGrace = 3 * time.Second
+
+// maxLogged is how many check points of one revive queue wait in memory for their end.
+const maxLogged = 50_000
+
+// reviveQueue follows a queue of the revive topic: what another process popped, or this one and has no room for, ends here.
+type reviveQueue struct {
+	id      int32
+	open    bool
+	next    int64 // to read
+	waiting []*logged
+	byKey   map[string]*logged
+	endMs   int64 // all that is due by then was read
+}
+
+// logged is a check point that was read.
+type logged struct {
+	ck     *Checkpoint
+	offset int64 // in the revive topic
+	key    string
+	held   bool // memory had it, and sees to it
+}
+
+// follow reads on in a revive queue, and delivers again what is open of the check points whose time is over.
+func (r *reviver) follow(ctx context.Context, q *reviveQueue, now time.Time) {
+	s := r.s
+	name := []byte(topic.ReviveTopic(s.cfg.Cluster))
+	if !q.open {
+		q.open = true
+		if committed, ok := s.cfg.Offsets.Get([]byte(topic.ReviveGroup), name, q.id); ok {
+			q.next = committed + 1
+		}
+	}
+	end := r.readOn(q, name)
+	if end && q.endMs != 0 && now.UnixMilli()-q.endMs > idleGrace.Milliseconds() && !s.cfg.TimerBehind() {
+		q.endMs = now.UnixMilli()
+	}
+	done, handled := 0, int64(-1)
+	for ; done < len(q.waiting) && r.staged < roundBytes; done++ {
+		l := q.waiting[done]
+		if q.endMs-l.ck.ReviveMs() <= ackGrace.Milliseconds() {
+			break
+		}
+		if l.held && s.holding(l.ck) {
+			break
+		}
+		if !l.held {
+			r.stage(l.ck, q.id, now)
+		}
+		handled = l.offset
+	}
+	if done == 0 {
+		return
+	}
+	if err := r.commit(ctx, now); err != nil {
+		s.cfg.Log.Warn("popped messages not delivered again", "reviveQueue", q.id, "checkPoints", done, "err", err)
+		return
+	}
+	for _, l := range q.waiting[:done] {
+		if q.byKey[l.key] == l {
+			delete(q.byKey, l.key)
+		}
+	}
+	q.waiting = append(q.waiting[:0], q.waiting[done:]...)
+	s.cfg.Offsets.Commit([]byte(topic.ReviveGroup), name, q.id, handled)
+}
+
+// readOn reads what is there, and tells whether that was all.
+func (r *reviver) readOn(q *reviveQueue, name []byte) (all bool) {
+	s := r.s
+	queue := s.cfg.Queues.Find(name, q.id)
+	if queue == nil {
+		return true
+	}
+	for len(q.waiting) < maxLogged {
+		var res store.ReadResult
+		r.buf, res = s.cfg.Queues.Get(queue, store.Read{From: q.next, Max: MaxMessages}, r.buf[:0])
+		switch {
+		case res.Count > 0:
+			for b := r.buf; len(b) >= message.PeekBytes; {
+				size, _ := message.PeekSize(b)
+				if m, err := message.Decode(b[:size]); err == nil {
+					r.take(q, &m)
+				}
+				b = b[size:]
+			}
+		case res.Next <= q.next || res.Status == store.OffsetOverflowBadly:
+			q.next = min(q.next, res.Max)
+			return res.Status != store.Unreadable && res.Status != store.OnDisk
+		}
+		q.next = res.Next
+	}
+	return false
+}
+
+// take takes up one record of the revive topic.
+func (r *reviver) take(q *reviveQueue, m *message.Record) {
+	s := r.s
+	tags, _ := message.Property(m.Properties, message.PropTags)
+	switch string(tags) {
+	case tagCheckpoint:
+		ck, err := ParseCheckpoint(m.Body)
+		if err != nil {
+			s.cfg.Log.Warn("check point of popped messages ignored", "reviveQueue", q.id, "offset", m.QueueOffset, "err", err)
+			break
+		}
+		l := &logged{ck: ck, offset: m.QueueOffset, key: mergeKey(ck.Topic, ck.Group, ck.Broker, ck.QueueID, ck.Start, ck.PopMs), held: s.holding(ck)}
+		q.waiting = append(q.waiting, l)
+		q.byKey[l.key] = l
+	case tagAck, tagBatchAck:
+		a, err := ParseAck(m.Body)
+		if err != nil {
+			s.cfg.Log.Warn("acknowledgement of popped messages ignored", "reviveQueue", q.id, "offset", m.QueueOffset, "err", err)
+			break
+		}
+		if a.Broker == "" {
+			a.Broker = s.cfg.Broker
+		}
+		l := q.byKey[mergeKey(a.Topic, a.Group, a.Broker, a.QueueID, a.Start, a.PopMs)]
+		if l == nil {
+			break
+		}
+		if string(tags) == tagAck {
+			a.Offsets = append(a.Offsets[:0], a.Offset)
+		}
+		for _, offset := range a.Offsets {
+			if i := l.ck.Index(offset); i >= 0 {
+				l.ck.BitMap |= 1 << i
+			}
+		}
+	}
+	var due int64
+	if v, ok := message.Property(m.Properties, message.PropTimerDeliverMs); ok {
+		fmt.Sscan(string(v), &due)
+	}
+	q.endMs = max(q.endMs, due)
+}
+
+func mergeKey(name, group, broker string, queue int32, start, popMs int64) string {
+	return fmt.Sprintf("%s@%s@%s@%d@%d@%d", name, group, broker, queue, start, popMs)
+}
+
+// holding tells whether memory has the lease of a check point.
+func (s *Service) holding(ck *Checkpoint) bool {
+	x := s.shelves.find([]byte(ck.Group), []byte(ck.Topic))
+	if x == nil || ck.Broker != s.cfg.Broker {
+		return false
+	}
+	for _, c := range x.all() {
+		if c.id == ck.QueueID {
+			c.mu.Lock()
+			_, has := c.leases[leaseKey{ck.Start, ck.PopMs}]
+			c.mu.Unlock()
+			return has
+		}
+	}
+	return false
+}

@@ -1,0 +1,282 @@
+package pop
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"time"
+
+	"rocketd/message"
+	"rocketd/store"
+	"rocketd/store/consumequeue"
+	"rocketd/topic"
+)
+
+// Courier is a way into the store outside of a turn, a put.Courier. Stage copies what it is given; Commit appends what was
+// staged with one write and waits until it is as safe as the mode promises.
+type Courier interface {
+	Stage(q *consumequeue.Queue, d *message.Draft, tag int64)
+	Commit(ctx context.Context, now time.Time) error
+}
+
+// Bounds of one round of deliveries.
+const (
+	roundLeases = 256
+	roundBytes  = 4 << 20
+)
+
+// retryLater is when a round is tried again that the store refused.
+const retryLater = time.Second
+
+// rePutAfter are the waits of a message that cannot be read, in seconds. Source: Java PopReviveService.
+var rePutAfter = []int64{10, 20, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200}
+
+// reviver delivers again what was not acknowledged in time. It belongs to one goroutine.
+type reviver struct {
+	s       *Service
+	courier Courier
+	journal *journal
+	queues  []*reviveQueue
+	due     []*alarm
+	buf     []byte
+	staged  int      // bytes
+	lent    []relent // check points written anew, to be lent once they are in the log
+}
+
+type relent struct {
+	ck     Checkpoint
+	revive int32
+}
+
+// Run delivers again what is not acknowledged in time, until the context ends. It is a duty of the master.
+func (s *Service) Run(ctx context.Context) error {
+	r := s.newReviver()
+	tick := time.NewTicker(tickMs * time.Millisecond)
+	defer tick.Stop()
+	var read, pruned time.Time
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		now := time.Now()
+		r.expire(ctx, now)
+		if now.Sub(read) >= s.cfg.ReviveInterval {
+			read = now
+			for _, q := range r.queues {
+				r.follow(ctx, q, now)
+			}
+		}
+		if now.Sub(pruned) >= time.Minute {
+			pruned = now
+			s.prune()
+		}
+	}
+}
+
+func (s *Service) newReviver() *reviver {
+	r := &reviver{s: s, courier: s.cfg.NewCourier(), journal: &journal{cfg: &s.cfg, revive: topic.ReviveTopic(s.cfg.Cluster)}}
+	for id := range s.cfg.ReviveQueues {
+		r.queues = append(r.queues, &reviveQueue{id: id, byKey: make(map[string]*logged)})
+	}
+	return r
+}
+
+// prune forgets what belongs to topics and groups that are gone.
+func (s *Service) prune() {
+	s.shelves.prune(func(x *shelf) bool {
+		return s.cfg.Groups.Get(x.group) == nil || s.cfg.Topics.Get(x.waits.topic) == nil
+	})
+}
+
+// expire does what is due by now: queues popped in order become free, leases end.
+func (r *reviver) expire(ctx context.Context, now time.Time) {
+	for ctx.Err() == nil {
+		r.due = r.s.schedule.due(r.due[:0], now.UnixMilli(), roundLeases)
+		if len(r.due) == 0 {
+			return
+		}
+		leases := r.due[:0]
+		for _, a := range r.due {
+			if a.lease == nil {
+				r.s.ring(a.cursor.shelf.waits)
+			} else {
+				leases = append(leases, a)
+			}
+		}
+		r.deliver(ctx, leases, now)
+	}
+}
+
+// deliver delivers again what is open of leases that have ended. What a write refuses ends later.
+func (r *reviver) deliver(ctx context.Context, leases []*alarm, now time.Time) {
+	for len(leases) > 0 {
+		n := 0
+		for n < len(leases) && r.staged < roundBytes {
+			l := leases[n].lease
+			l.cursor.mu.Lock()
+			l.due = true
+			l.BitMap = l.bits
+			l.cursor.mu.Unlock()
+			r.stage(&l.Checkpoint, l.revive, now)
+			n++
+		}
+		err := r.commit(ctx, now)
+		if err != nil {
+			r.s.cfg.Log.Warn("popped messages not delivered again", "leases", n, "err", err)
+		}
+		for _, a := range leases[:n] {
+			l := a.lease
+			l.cursor.mu.Lock()
+			if l.due = err != nil && l.bits != l.Full(); l.due {
+				l.due = false
+				r.s.schedule.add(a, now.Add(retryLater).UnixMilli())
+			} else {
+				if key := (leaseKey{l.Start, l.PopMs}); l.cursor.leases[key] == l {
+					delete(l.cursor.leases, key)
+				}
+				r.s.live.Add(-1)
+			}
+			l.cursor.mu.Unlock()
+		}
+		leases = leases[n:]
+	}
+}
+
+// commit writes what is staged, and lends anew what could not be read.
+func (r *reviver) commit(ctx context.Context, now time.Time) error {
+	if r.staged == 0 {
+		return nil
+	}
+	err := r.courier.Commit(ctx, now)
+	if err == nil {
+		for _, l := range r.lent {
+			r.s.lend(l.ck, l.revive, r.s.shelf([]byte(l.ck.Group), []byte(l.ck.Topic)).cursor(l.ck.QueueID))
+		}
+	}
+	r.staged, r.lent = 0, r.lent[:0]
+	return err
+}
+
+// stage puts together what the end of a check point writes: its open messages for the retry topic, and that they are
+// acknowledged in the check point, so that nobody who reads the log delivers them once more.
+func (r *reviver) stage(ck *Checkpoint, revive int32, now time.Time) {
+	s := r.s
+	if s.cfg.Topics.Get([]byte(topic.OfPopRetry(ck.Topic, ck.Group))) == nil || s.cfg.Groups.Get([]byte(ck.Group)) == nil {
+		return
+	}
+	var done []int64
+	for i := range int(ck.Num) {
+		if ck.BitMap&(1<<i) != 0 {
+			continue
+		}
+		offset := ck.Offset(i)
+		if r.message(ck, offset, revive, now) {
+			done = append(done, offset)
+		}
+	}
+	if len(done) == 0 {
+		return
+	}
+	a := Ack{Offset: -1, Offsets: done, Broker: ck.Broker, Group: ck.Group, PopMs: ck.PopMs, QueueID: ck.QueueID, Start: ck.Start, Topic: ck.Topic}
+	r.put(r.journal.ack(&a, revive, ck.ReviveMs(), now.UnixMilli()))
+}
+
+func (r *reviver) put(rec record) {
+	r.staged += rec.draft.Size()
+	r.courier.Stage(rec.queue, &rec.draft, rec.tag)
+}
+
+// message stages one message for the retry topic, or a check point of its own if it cannot be read now. It returns false
+// if it is nowhere any more. Source: Java PopReviveService.reviveRetry, rePutCK.
+func (r *reviver) message(ck *Checkpoint, offset int64, revive int32, now time.Time) (staged bool) {
+	s := r.s
+	var res store.ReadResult
+	r.buf, res = s.cfg.Queues.Get(s.cfg.Queues.Find([]byte(ck.Topic), ck.QueueID), store.Read{From: offset, Max: 1}, r.buf[:0])
+	if res.Status == store.Unreadable {
+		return r.rePut(ck, offset, revive, now)
+	}
+	if res.Count == 0 || message.PeekQueueOffset(r.buf) != offset {
+		return false
+	}
+	m, err := message.Decode(r.buf)
+	if err != nil {
+		return false
+	}
+	name := ck.Topic
+	if !topic.IsRetry(name) {
+		name = topic.PopRetryTopic(name, ck.Group, s.cfg.RetryV2)
+	}
+	if err := r.ensure(name, ck.Group); err != nil {
+		s.cfg.Log.Warn("retry topic not created", "topic", name, "err", err)
+		return r.rePut(ck, offset, revive, now)
+	}
+	host := s.cfg.StoreHost()
+	times := m.ReconsumeTimes + 1
+	if ck.Suspend {
+		times = m.ReconsumeTimes
+	}
+	tags, _ := message.Property(m.Properties, message.PropTags)
+	r.put(record{
+		queue: s.cfg.Queues.Queue(name, 0),
+		tag:   message.TagsCode(tags),
+		draft: message.Draft{
+			Topic: []byte(name), Body: m.Body, Properties: retryProperties(&m, ck), Flag: m.Flag, SysFlag: m.SysFlag,
+			BornMs: m.BornMs, BornHost: host, StoreHost: host, ReconsumeTimes: times,
+		},
+	})
+	return true
+}
+
+// retryProperties are those of a message that comes again: when it was popped first, and by which group.
+func retryProperties(m *message.Record, ck *Checkpoint) []byte {
+	var digits [20]byte
+	p := slices.Clone(m.Properties)
+	if _, has := message.Property(p, message.PropFirstPopTime); !has || m.ReconsumeTimes == 0 {
+		p = message.WithoutProperty(nil, p, message.PropFirstPopTime)
+		p = message.AppendProperty(p, message.PropFirstPopTime, strconv.AppendInt(digits[:0], ck.PopMs, 10))
+	}
+	p = message.WithoutProperty(nil, p, message.PropOriginGroup)
+	p = message.AppendProperty(p, message.PropOriginGroup, []byte(ck.Group))
+	if len(p) > message.MaxProperties {
+		return m.Properties // better delivered without them than not at all
+	}
+	return p
+}
+
+// ensure makes the retry topic of a group, which begins with its first message.
+func (r *reviver) ensure(name, group string) error {
+	s := r.s
+	if s.cfg.Topics.Get([]byte(name)) != nil {
+		return nil
+	}
+	if err := s.cfg.Topics.Ensure(topic.NewConfig(name, 1)); err != nil {
+		return err
+	}
+	if _, known := s.cfg.Offsets.Get([]byte(group), []byte(name), 0); !known {
+		s.cfg.Offsets.Commit([]byte(group), []byte(name), 0, 0)
+	}
+	return nil
+}
+
+// rePut gives a message that cannot be delivered now a check point of its own.
+func (r *reviver) rePut(ck *Checkpoint, offset int64, revive int32, now time.Time) bool {
+	n := ck.rePuts()
+	if n >= len(rePutAfter) && r.s.cfg.SkipManyRePuts {
+		r.s.cfg.Log.Warn("popped message given up", "topic", ck.Topic, "group", ck.Group, "queue", ck.QueueID, "offset", offset)
+		return true
+	}
+	again := Checkpoint{
+		Broker: ck.Broker, Group: ck.Group, Topic: ck.Topic, QueueID: ck.QueueID, Diffs: []int32{0}, Num: 1, Start: offset,
+		PopMs: ck.PopMs, InvisibleMs: now.UnixMilli() - ck.PopMs + 1000*rePutAfter[min(n, len(rePutAfter)-1)],
+		RePut: strconv.Itoa(n + 1), Suspend: ck.Suspend,
+	}
+	if again.Start == ck.Start {
+		again.PopMs++ // else it would be taken for the one that ends
+		again.InvisibleMs--
+	}
+	r.put(r.journal.checkpoint(&again, revive, now.UnixMilli()))
+	r.lent = append(r.lent, relent{again, revive})
+	return true
+}
