@@ -3,6 +3,7 @@ package pop
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"rocketd/message"
@@ -146,11 +147,10 @@ func (r *reviver) take(q *reviveQueue, m *message.Record) {
 			}
 		}
 	}
-	var due int64
-	if v, ok := message.Property(m.Properties, message.PropTimerDeliverMs); ok {
-		fmt.Sscan(string(v), &due)
+	v, _ := message.Property(m.Properties, message.PropTimerDeliverMs)
+	if due, err := strconv.ParseInt(string(v), 10, 64); err == nil {
+		q.endMs = max(q.endMs, due)
 	}
-	q.endMs = max(q.endMs, due)
 }
 
 func mergeKey(name, group, broker string, queue int32, start, popMs int64) string {

@@ -36,7 +36,7 @@ type schedule struct {
 	len   int
 }
 
-type alarms struct{ head *alarm }
+type alarms struct{ head, tail *alarm }
 
 func newSchedule(nowMs int64) *schedule {
 	return &schedule{last: nowMs / tickMs, ticks: make(map[int64]*alarms)}
@@ -56,11 +56,13 @@ func (s *schedule) put(a *alarm, dueMs int64) {
 		l = new(alarms)
 		s.ticks[a.at] = l
 	}
-	a.list, a.next, a.prev = l, l.head, nil
-	if l.head != nil {
-		l.head.prev = a
+	a.list, a.next, a.prev = l, nil, l.tail
+	if l.tail == nil {
+		l.head = a
+	} else {
+		l.tail.next = a
 	}
-	l.head = a
+	l.tail = a
 	s.len++
 }
 
@@ -80,7 +82,9 @@ func (s *schedule) cut(a *alarm) {
 	} else {
 		a.prev.next = a.next
 	}
-	if a.next != nil {
+	if a.next == nil {
+		a.list.tail = a.prev
+	} else {
 		a.next.prev = a.prev
 	}
 	if a.list.head == nil {
