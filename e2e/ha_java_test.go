@@ -36,7 +36,7 @@ func newHAPair(t *testing.T, master, slave kind, extra ...string) *haPair {
 	if err := p.namesrv.serve(); err != nil {
 		t.Fatal(err)
 	}
-	extra = append([]string{"mappedFileSizeCommitLog=" + strconv.Itoa(haFile), "brokerIP2=127.0.0.1", "fileReservedTime=0"}, extra...)
+	extra = append([]string{"mappedFileSizeCommitLog=" + strconv.Itoa(haFile), "brokerIP2=127.0.0.1"}, extra...)
 	p.master = newBroker(t, master, "broker-a", p.namesrv.addr, extra...)
 	p.slave = slaveOf(t, slave, p.master, p.namesrv.addr, extra...)
 	p.brokers = []*server{p.master, p.slave}
@@ -224,7 +224,7 @@ func TestHAJavaSync(t *testing.T) {
 func TestHAJavaHeadDeleted(t *testing.T) {
 	for _, master := range []kind{java, ours} {
 		t.Run(string(master), func(t *testing.T) {
-			p := newHAPair(t, master, ours, "deleteCommitLogFilesInterval=1")
+			p := newHAPair(t, master, ours, "deleteCommitLogFilesInterval=1", "fileReservedTime=0")
 			p.send(p.master, 300, 4000)
 			p.serve(p.slave)
 			p.follows(30*time.Second, "an empty slave")
