@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"rocketd/internal/laxjson"
 	"rocketd/protocol"
 	"rocketd/remoting"
+	"rocketd/topic"
 )
 
 // nameServer is a stand-in that records the registrations it gets.
@@ -86,6 +88,50 @@ func TestRegistrar_HungNameServerDelaysNobody(t *testing.T) {
 	}
 	if err := h.stop(); err != nil {
 		t.Error(err)
+	}
+	<-n.left
+}
+
+// A table of topics that is longer than a frame may be is registered in several requests, at the start and when all of it
+// has changed.
+func TestRegistrar_ManyTopics(t *testing.T) {
+	const topics = 30_000
+	n := newNameServer(t)
+	dir := t.TempDir()
+	h := open(t, dir, "namesrvAddr="+n.addr)
+	system := len((<-n.got).TopicConfigSerializeWrapper.TopicConfigTable)
+	configs := make([]*topic.Config, topics)
+	for i := range configs {
+		configs[i] = topic.NewConfig(fmt.Sprintf("%s%06d", strings.Repeat("t", 240), i), 1)
+	}
+	if err := h.broker.topics.Put(configs...); err != nil {
+		t.Fatal(err)
+	}
+	all := func(when string, want int) {
+		t.Helper()
+		got := map[string]bool{}
+		for len(got) < want {
+			part := (<-n.got).TopicConfigSerializeWrapper.TopicConfigTable
+			for name := range part {
+				got[name] = true
+			}
+			if len(part) > 801 {
+				t.Errorf("%s: %d topics in one registration", when, len(part))
+			}
+		}
+		if len(got) != want {
+			t.Errorf("%s: %d topics, wanted %d", when, len(got), want)
+		}
+	}
+	all("changed", topics)
+	if err := h.stop(); err != nil {
+		t.Fatal(err)
+	}
+	<-n.left
+	h = open(t, dir, "namesrvAddr="+n.addr)
+	all("at the start", topics+system)
+	if err := h.stop(); err != nil {
+		t.Fatal(err)
 	}
 	<-n.left
 }

@@ -134,10 +134,16 @@ func (t *teller) whole(ctx context.Context) error {
 	return t.register(ctx, configs, version)
 }
 
-// parts registers all topics in several requests. The last one is never a single topic: a NameServer that forgot us
+// maxRegistration is the longest body of a registration that a NameServer lets through, bytes.
+const maxRegistration = protocol.MaxFrame - 64<<10
+
+// partSize is how many topics go into one of several registrations.
+func (t *teller) partSize() int { return max(2, t.settings.Int("splitRegistrationSize")) }
+
+// parts registers topics in several requests. The last one is never a single topic: a NameServer that forgot us
 // meanwhile would refuse that. Source: Java BrokerController.registerBrokerAll.
 func (t *teller) parts(ctx context.Context, configs map[string]*topic.Config, version protocol.DataVersion) error {
-	size := max(2, t.settings.Int("splitRegistrationSize"))
+	size := t.partSize()
 	names := slices.Sorted(maps.Keys(configs))
 	for {
 		n := min(size, len(names))
@@ -184,6 +190,7 @@ func (t *teller) changed(ctx context.Context) error {
 	return t.whole(ctx) // a name server that just started takes nothing but the whole
 }
 
+// register registers topics in one request; so many that no NameServer would take it, in several.
 func (t *teller) register(ctx context.Context, configs map[string]*topic.Config, version protocol.DataVersion) (err error) {
 	defer func() {
 		t.mu.Lock()
@@ -199,6 +206,9 @@ func (t *teller) register(ctx context.Context, configs map[string]*topic.Config,
 	})
 	if err != nil {
 		return err
+	}
+	if len(body) > maxRegistration && len(configs) > t.partSize()+1 {
+		return t.parts(ctx, configs, version)
 	}
 	ctx, cancel := context.WithTimeout(ctx, t.settings.Duration("registerBrokerTimeoutMills"))
 	defer cancel()
