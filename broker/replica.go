@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -33,6 +34,7 @@ func (b *Broker) openReplica() (err error) {
 		Housekeeping:  ms("haHousekeepingInterval"),
 		FlowControl:   flow,
 		FromLastFile:  s.Bool("syncFromLastFile"),
+		Admit:         b.admits,
 		Progress:      b.progress,
 		Logger:        b.component("ha"),
 	})
@@ -83,6 +85,12 @@ func (b *Broker) replicas() put.Replicas {
 		return b.copies
 	}
 	return nil
+}
+
+// admits tells whether a slave may have the log: whether its host has the topics that it could get wrong.
+func (b *Broker) admits(addr net.Addr, empty bool, connected time.Time) bool {
+	host, err := netip.ParseAddrPort(addr.String())
+	return err != nil || b.manage.Follows(host.Addr(), empty, connected)
 }
 
 // progress is the bell of ha: slaves have more of the log.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -413,4 +414,43 @@ func TestMaster_FlowControl(t *testing.T) {
 func flush(d *node) {
 	d.t.Helper()
 	within(d.t, 2*time.Second, "flushed", func() bool { return d.store.Flushed() == d.store.MaxPhysical() })
+}
+
+// A slave that may not have the log yet gets heartbeats, for a minute and a half at most, and then all of it.
+func TestMaster_Admit(t *testing.T) {
+	for _, after := range []time.Duration{0, 42 * time.Second, time.Hour} {
+		bubble(t, func(t *testing.T, n *network, m, _ *node) {
+			m.send(10, 100)
+			began := time.Now()
+			m.lead(func(c *MasterConfig) {
+				c.Admit = func(addr net.Addr, empty bool, connected time.Time) bool {
+					if addr.String()[:5] != "java:" || !empty || connected.Sub(began) > time.Second {
+						t.Errorf("admit %v, empty %v, connected %v after the start", addr, empty, connected.Sub(began))
+					}
+					return time.Since(began) >= after
+				}
+			})
+			c := raw(t, n, "java", m)
+			say(t, c, appendReport(nil, 0))
+			beats := 0
+			for {
+				at, body := frame(t, c)
+				if at != 0 {
+					t.Fatal(at)
+				}
+				if len(body) > 0 {
+					break
+				}
+				beats++
+				say(t, c, appendReport(nil, 0))
+			}
+			want := min(after, admitWait)
+			if d := time.Since(began); d < want || d > want+time.Second || beats < int(want/(6*time.Second)) {
+				t.Errorf("the log came after %v and %d heartbeats, wanted after %v", d, beats, want)
+			}
+			if m.master.Acked(1) != 0 {
+				t.Error("it counts as a copy")
+			}
+		})
+	}
 }

@@ -11,6 +11,8 @@ import (
 	"runtime/pprof"
 	"sync/atomic"
 	"time"
+
+	"rocketd/internal/rungroup"
 )
 
 // link is the connection of one slave. One goroutine reads its reports; when there is a first one, another sends.
@@ -19,6 +21,8 @@ type link struct {
 	conn net.Conn
 	addr string
 	host string // whose acknowledgements count once
+
+	empty bool // it left the start to the master
 
 	ack  atomic.Int64 // -1: asked for what is not there
 	said atomic.Bool  // ack was reported behind what was asked for: a slave of ours asks before it has compared its log with ours
@@ -135,6 +139,7 @@ func (l *link) start(position int64) (start int64, follows bool, err error) {
 	default:
 		start = position
 	}
+	l.empty = position == 0
 	follows = start >= low && start <= high || start == 1 && high == 0 // an empty slave that wants all
 	l.sent.Store(start)
 	if follows {
@@ -167,6 +172,11 @@ func (l *link) send(ctx context.Context, at int64, follows bool) error {
 	s := newSender(cfg.TransferBatch)
 	if !follows { // a slave of ours believes it the second time
 		if err := l.write(s.heartbeat(at), time.Now()); err != nil {
+			return err
+		}
+	}
+	if follows && cfg.Admit != nil {
+		if err := l.await(ctx, s, at); err != nil {
 			return err
 		}
 	}
@@ -211,6 +221,32 @@ func (l *link) send(ctx context.Context, at int64, follows bool) error {
 			return context.Canceled
 		}
 	}
+}
+
+// await sends heartbeats only until the slave may have the log.
+func (l *link) await(ctx context.Context, s *sender, at int64) error {
+	cfg := &l.m.cfg
+	began := time.Now()
+	last, told := began, false
+	for now := began; !cfg.Admit(l.conn.RemoteAddr(), l.empty, began); now = time.Now() {
+		switch {
+		case now.Sub(began) >= admitWait:
+			l.m.complain.of("admit").Warn("a slave gets the log though it has not taken the topics: a Java slave may make queues of the wrong kind", "slave", l.addr, "after", admitWait)
+			return nil
+		case !told:
+			told = true
+			l.m.complain.of("wait").Info("a slave gets the log when it has taken the topics: some have queues that it could get wrong", "slave", l.addr)
+		case now.Sub(last) >= cfg.Heartbeat:
+			last = now
+			if err := l.write(s.heartbeat(at), now); err != nil {
+				return err
+			}
+		}
+		if err := rungroup.Sleep(ctx, admitTick); err != nil {
+			return context.Canceled
+		}
+	}
+	return nil
 }
 
 // write writes frames. A slave that takes nothing for long is left.

@@ -48,6 +48,11 @@ type MasterConfig struct {
 	// are 128 at most; when another comes, the oldest of them is closed.
 	MaxSlaves int
 
+	// Admit, if set, is asked before a slave gets the first byte of the log on a connection: false lets it have heartbeats
+	// only, for 90 s at most. Empty: it asks for all that there is; connected: since when it is there. It is asked again ten
+	// times a second, from the goroutine of the connection.
+	Admit func(addr net.Addr, empty bool, connected time.Time) bool
+
 	// Progress, if set, is rung when Acked of some number has grown. It is called from the goroutine of a connection and must
 	// not block.
 	Progress func()
@@ -60,6 +65,8 @@ const (
 	maxSilent = 128              // connections that have not reported
 	keptAcks  = 8                // Acked up to this number costs nothing
 	logEvery  = 30 * time.Second // the same complaint
+	admitWait = 90 * time.Second // how long Admit may say no
+	admitTick = 100 * time.Millisecond
 	runBytes  = 1 << 20          // most bytes of the log in one write
 	batchSize = 32 << 10         // default of TransferBatch
 	nobody    = int64(1<<63 - 1) // Acked(0)

@@ -6,8 +6,10 @@ import (
 	"rocketd/protocol"
 )
 
-// AllOffsets serves GET_ALL_CONSUMER_OFFSET (43): the whole offset table, from which a slave synchronises.
-func (s *Service) AllOffsets(context.Context, *protocol.Call) (protocol.Fielder, []byte, error) {
+// AllOffsets serves GET_ALL_CONSUMER_OFFSET (43): the whole offset table, from which a slave synchronises, each time after it
+// has taken the topics.
+func (s *Service) AllOffsets(_ context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
+	s.followers.goesOn(c.Peer.RemoteAddr().Addr().Unmap(), c.Language)
 	data, err := s.cfg.Offsets.JSON()
 	return nil, data, err
 }

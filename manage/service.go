@@ -77,6 +77,7 @@ type Config struct {
 type Service struct {
 	cfg                    Config
 	topicNames, groupNames order
+	followers              followers
 }
 
 // New makes a service.

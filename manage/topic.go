@@ -185,11 +185,17 @@ func (s *Service) Topic(_ context.Context, c *protocol.Call) (protocol.Fielder, 
 func (s *Service) Topics(_ context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
 	configs, version := s.cfg.Topics.All()
 	total := len(configs)
-	if s.paged(c, "topicSeq", "dataVersion", "maxTopicNum") {
-		var h protocol.GetAllTopicConfigRequest
+	var h protocol.GetAllTopicConfigRequest
+	paged := s.paged(c, "topicSeq", "dataVersion", "maxTopicNum")
+	if paged {
 		if err := h.Decode(c.Fields); err != nil {
 			return nil, nil, err
 		}
+	}
+	if h.TopicSeq <= 0 {
+		s.followers.asked(c.Peer.RemoteAddr().Addr().Unmap(), configs, version)
+	}
+	if paged {
 		configs = page(&s.topicNames, configs, version, h.DataVersion, h.TopicSeq, s.pageSize(h.MaxTopicNum))
 	}
 	_, data, err := body(protocol.TopicConfigAndMappingSerializeWrapper{DataVersion: version, TopicConfigTable: configs})
