@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"rocketd/topic"
 )
 
 // DelayLevels is how long a message of each delay level waits, level 1 first. Source: Java ScheduleMessageService.
@@ -36,6 +38,44 @@ func (l DelayLevels) Cap(level int32) int32 { return min(level, int32(len(l))) }
 
 // Wait is how long a message of a level above 0 waits.
 func (l DelayLevels) Wait(level int32) time.Duration { return l[l.Cap(level)-1] }
+
+// Divert turns the draft of a message with a level above 0 into that of a record which waits in the delay topic: with
+// REAL_TOPIC and REAL_QID, the level capped, and without a time of its own, which a level overrules. It returns the tag for
+// Draft.Timed; buf grows by the properties. Source: Java HookUtils.transformDelayLevelMessage.
+func (l DelayLevels) Divert(d *Draft, level int32, buf []byte) (tag int64, _ []byte) {
+	level = l.Cap(level)
+	at := len(buf)
+	buf = AppendReal(buf, d.Properties, d.Topic, d.QueueID, PropDelayTimeLevel, PropTimerDeliverMs, PropTimerDelaySec, PropTimerDelayMs)
+	var digits [12]byte
+	buf = AppendProperty(buf, PropDelayTimeLevel, strconv.AppendInt(digits[:0], int64(level), 10))
+	d.Topic, d.QueueID, d.Properties, d.Timed = delayTopic, level-1, buf[at:], true
+	return l.Wait(level).Milliseconds(), buf
+}
+
+var delayTopic = []byte(topic.Schedule)
+
+// DeliverMs is when a record of the delay topic is due, ms; ok is false for one that has no level, and for all other topics.
+// Source: Java CommitLog.checkMessageAndReturnSize.
+func (l DelayLevels) DeliverMs(r *Record) (ms int64, ok bool) {
+	if string(r.Topic) != topic.Schedule {
+		return 0, false
+	}
+	value, _ := Property(r.Properties, PropDelayTimeLevel)
+	level, err := DelayLevel(value)
+	if err != nil || level <= 0 {
+		return 0, false
+	}
+	return r.StoreMs + l.Wait(level).Milliseconds(), true
+}
+
+// Tag is what the unit of a record has as tag: when it is due, or the hash of its tags.
+func (l DelayLevels) Tag(r *Record) int64 {
+	if ms, ok := l.DeliverMs(r); ok {
+		return ms
+	}
+	tags, _ := Property(r.Properties, PropTags)
+	return TagsCode(tags)
+}
 
 // DelayLevel reads the value of a DELAY property.
 func DelayLevel(value []byte) (int32, error) {

@@ -20,6 +20,9 @@ type Draft struct {
 	StoreHost      netip.AddrPort // the address that clients are told, brokerIP1 and the listen port
 	ReconsumeTimes int32
 	PreparedOffset int64
+	// Timed is no part of the record: the tag that is given along with the draft is ms after the time of the store, which
+	// only the store knows. Records of the delay topic have such a tag.
+	Timed bool
 }
 
 // Size is the length of the draft's record, bytes.

@@ -23,7 +23,9 @@ type seen struct {
 	cluster    bool // one of the properties that the broker adds is there already
 	popCk      bool // a client may not send a POP handle
 	keys       bool
-	delayed    string // the property that makes it a delayed or timed message
+	level      int32  // above 0: it waits for that delay level
+	badLevel   error  // its level is no number
+	timed      string // the property that makes it a timed message; a level overrules it
 	half       bool
 	inner      bool // counts the messages of an inner batch
 	further    int  // queues beside its own that INNER_MULTI_DISPATCH names
@@ -50,15 +52,13 @@ func look(props []byte) (seen, *protocol.Error) {
 		case message.PropPopCK:
 			s.popCk = true
 		case message.PropDelayTimeLevel:
-			if !bytes.Equal(value, []byte("0")) {
-				s.delayed = message.PropDelayTimeLevel
-			}
+			s.level, s.badLevel = message.DelayLevel(value)
 		case message.PropTimerDelayMs:
-			s.delayed = message.PropTimerDelayMs
+			s.timed = message.PropTimerDelayMs
 		case message.PropTimerDelaySec:
-			s.delayed = message.PropTimerDelaySec
+			s.timed = message.PropTimerDelaySec
 		case message.PropTimerDeliverMs:
-			s.delayed = message.PropTimerDeliverMs
+			s.timed = message.PropTimerDeliverMs
 		case message.PropTransactionPrepared:
 			s.half = bytes.EqualFold(value, []byte("true"))
 		case message.PropInnerNum:
@@ -74,18 +74,28 @@ func look(props []byte) (seen, *protocol.Error) {
 // unserved refuses the kinds of message that this broker cannot keep its promise for yet: to store one as a plain
 // message would deliver it too early, or before its transaction is decided, or lose it when the queues are built again
 // from the log, where such a sysFlag means that a record is in no queue.
-func unserved(s *seen, sysFlag int32) *protocol.Error {
+func (s *Service) unserved(found *seen, sysFlag int32) *protocol.Error {
 	switch {
-	case s.delayed != "":
-		return protocol.Errorf(protocol.RequestCodeNotSupported, "delayed messages are not served by this broker yet (property %s)", s.delayed)
-	case s.half:
+	case found.level > 0 && s.cfg.DelayLevels == nil:
+		return protocol.Errorf(protocol.RequestCodeNotSupported, "delayed messages are not served by this broker yet (property %s)", message.PropDelayTimeLevel)
+	case found.timed != "" && found.level <= 0:
+		return protocol.Errorf(protocol.RequestCodeNotSupported, "delayed messages are not served by this broker yet (property %s)", found.timed)
+	case found.half:
 		return protocol.Errorf(protocol.RequestCodeNotSupported, "transactional messages are not served by this broker yet (property %s)", message.PropTransactionPrepared)
 	case sysFlag&message.FlagPrepared != 0: // rolled back ones have the bit too
 		return protocol.Errorf(protocol.RequestCodeNotSupported, "transactional messages are not served by this broker yet (sysFlag %d)", sysFlag)
-	case s.inner || sysFlag&(message.FlagInnerBatch|message.FlagNeedUnwrap) != 0:
+	case found.inner || sysFlag&(message.FlagInnerBatch|message.FlagNeedUnwrap) != 0:
 		return protocol.Errorf(protocol.MessageIllegal, "inner batches are not for topics with plain queues (sysFlag %d, property %s)", sysFlag, message.PropInnerNum)
 	}
 	return nil
+}
+
+// unbatched refuses what may not be in a batch, nor be said of one as a whole. Source: Java CommitLog.asyncPutMessages.
+func (s *Service) unbatched(found *seen, sysFlag int32) *protocol.Error {
+	if found.level > 0 {
+		return protocol.Errorf(protocol.MessageIllegal, "a batch may not hold delayed messages (property %s)", message.PropDelayTimeLevel)
+	}
+	return s.unserved(found, sysFlag)
 }
 
 // checkKeys refuses a message without a key for a topic that keeps the last message of each key.

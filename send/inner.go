@@ -19,7 +19,7 @@ func (s *Service) stageInner(c *protocol.Call, h *protocol.SendMessageRequest, q
 	err := message.EachInBatch(c.Body, func(_ int32, body, props []byte) error {
 		in, e := look(props)
 		if e == nil {
-			e = unserved(&in, 0)
+			e = s.unbatched(&in, 0)
 		}
 		if e == nil {
 			e = checkKeys(&in, cfg)
@@ -61,5 +61,5 @@ func (s *Service) stageInner(c *protocol.Call, h *protocol.SendMessageRequest, q
 }
 
 func (s *Service) answerInner(t *protocol.Turn, k protocol.Ticket, o *put.Outcome) {
-	s.write(t, k, o, true)
+	s.write(t, k, o, place(o), true)
 }

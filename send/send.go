@@ -50,13 +50,14 @@ type Config struct {
 	Cluster        string
 	Region         string
 	TraceOn        bool
-	PropCRC        bool          // the store ends the properties of each record with a checksum
-	Writable       func() bool   // brokerPermission has the write bit
-	Slave          func() bool   // brokerRole is SLAVE: nothing is taken; nil is never
-	ActingMaster   bool          // enableSlaveActingMaster, under which a slave says so with another code
-	NewID          func() []byte // a UNIQ_KEY for a message that came without
-	Failed         func()        // counts what the store refused
-	StartAt        int64         // startAcceptSendRequestTimeStamp, ms; 0 is at once
+	DelayLevels    message.DelayLevels // messageDelayLevel; nil: delayed messages are refused
+	PropCRC        bool                // the store ends the properties of each record with a checksum
+	Writable       func() bool         // brokerPermission has the write bit
+	Slave          func() bool         // brokerRole is SLAVE: nothing is taken; nil is never
+	ActingMaster   bool                // enableSlaveActingMaster, under which a slave says so with another code
+	NewID          func() []byte       // a UNIQ_KEY for a message that came without
+	Failed         func()              // counts what the store refused
+	StartAt        int64               // startAcceptSendRequestTimeStamp, ms; 0 is at once
 }
 
 // Service serves SEND_MESSAGE, SEND_MESSAGE_V2 and SEND_BATCH_MESSAGE.
@@ -66,6 +67,7 @@ type Service struct {
 	trace  string
 	single put.Answer
 	inner  put.Answer
+	moved  put.Answer
 }
 
 // New makes a service.
@@ -79,7 +81,7 @@ func New(cfg Config) *Service {
 	}
 	s.added = message.AppendProperty(s.added, message.PropMsgRegion, []byte(cfg.Region))
 	s.added = message.AppendProperty(s.added, message.PropTraceSwitch, []byte(s.trace))
-	s.single, s.inner = s.answer, s.answerInner
+	s.single, s.inner, s.moved = s.answer, s.answerInner, s.answerElsewhere
 	return s
 }
 
@@ -164,7 +166,7 @@ func (s *Service) stageOne(c *protocol.Call, h *protocol.SendMessageRequest, q *
 	if e != nil {
 		return e
 	}
-	if e := unserved(&seen, h.SysFlag); e != nil {
+	if e := s.unserved(&seen, h.SysFlag); e != nil {
 		return e
 	}
 	if e := checkKeys(&seen, cfg); e != nil {
@@ -190,6 +192,9 @@ func (s *Service) stageOne(c *protocol.Call, h *protocol.SendMessageRequest, q *
 		StoreHost:      s.cfg.StoreHost(),
 		ReconsumeTimes: h.ReconsumeTimes.V,
 	}
+	if seen.waits() {
+		return s.stageElsewhere(c, &d, &seen, uniq)
+	}
 	b.Stage(q, &d, message.TagsCode(seen.tags), !seen.noWait, uniq, c.Ticket(), s.single)
 	return nil
 }
@@ -210,7 +215,7 @@ func (s *Service) stageBatch(c *protocol.Call, h *protocol.SendMessageRequest, q
 	if e != nil {
 		return e
 	}
-	if e := unserved(&outer, h.SysFlag); e != nil {
+	if e := s.unbatched(&outer, h.SysFlag); e != nil {
 		return e
 	}
 	if outer.uniq != nil && q.Kind() == consumequeue.Batch {
@@ -222,7 +227,7 @@ func (s *Service) stageBatch(c *protocol.Call, h *protocol.SendMessageRequest, q
 	err := message.EachInBatch(c.Body, func(flag int32, body, props []byte) error {
 		in, e := look(props)
 		if e == nil {
-			e = unserved(&in, h.SysFlag)
+			e = s.unbatched(&in, h.SysFlag)
 		}
 		if e == nil {
 			e = checkKeys(&in, cfg) // the keys are with the messages, not with the batch
@@ -285,11 +290,19 @@ func (s *Service) create(c *protocol.Call, h *protocol.SendMessageRequest) {
 // answer writes what became of a message. Statuses other than success still carry the header, since the message is
 // stored. Source: Java SendMessageProcessor.handlePutMessageResult.
 func (s *Service) answer(t *protocol.Turn, k protocol.Ticket, o *put.Outcome) {
-	s.write(t, k, o, false)
+	s.write(t, k, o, place(o), false)
 }
 
-// write is answer; inner tells the producer that its batch is one record.
-func (s *Service) write(t *protocol.Turn, k protocol.Ticket, o *put.Outcome, inner bool) {
+// place is the queue of a record that was not refused.
+func place(o *put.Outcome) int32 {
+	if o.Queue == nil {
+		return 0
+	}
+	return o.Queue.ID()
+}
+
+// write is answer: queue is that which the message was sent to, inner tells the producer that its batch is one record.
+func (s *Service) write(t *protocol.Turn, k protocol.Ticket, o *put.Outcome, queue int32, inner bool) {
 	if o.Status == put.Refused {
 		s.cfg.Failed()
 	}
@@ -315,7 +328,7 @@ func (s *Service) write(t *protocol.Turn, k protocol.Ticket, o *put.Outcome, inn
 		id = message.AppendOffsetID(append(id, ','), host, physical)
 	}
 	w.Bytes("msgId", id)
-	w.Int("queueId", int64(o.Queue.ID()))
+	w.Int("queueId", int64(queue))
 	w.Int("queueOffset", o.Offset)
 	if len(o.Uniq) > 0 {
 		w.Bytes("transactionId", o.Uniq)

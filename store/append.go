@@ -51,6 +51,9 @@ func (s *Store) Append(b *Batch, now time.Time) error {
 	for i := range b.entries {
 		e := &b.entries[i]
 		e.StoreMs = storeMs
+		if e.timed {
+			e.Tag += storeMs
+		}
 		if e.Queue != nil && !late {
 			e.Offset = e.Queue.Take(int64(e.Count))
 		}

@@ -36,6 +36,7 @@ type Entry struct {
 	Count    int32 // messages in it: 1, or those of an inner batch
 	at       int   // in buf
 	glued    bool
+	timed    bool // Tag is counted from the store time until Append
 	inner    bool // gets INNER_BASE
 	also     []multi
 }
@@ -50,7 +51,7 @@ func (e *Entry) FurtherQueue(i int) *consumequeue.Queue { return e.also[i].queue
 func (b *Batch) Add(q *consumequeue.Queue, d *message.Draft, tag int64) int {
 	at := len(b.buf)
 	b.buf = message.AppendRecord(b.buf, d)
-	b.entries = append(b.entries, Entry{Queue: q, Tag: tag, Size: int32(len(b.buf) - at), Count: 1, at: at})
+	b.entries = append(b.entries, Entry{Queue: q, Tag: tag, Size: int32(len(b.buf) - at), Count: 1, at: at, timed: d.Timed})
 	return len(b.entries) - 1
 }
 

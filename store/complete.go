@@ -60,7 +60,7 @@ type multi struct {
 // Source: Java MultiDispatchUtils, LmqDispatch.
 func (s *Store) eachMulti(r *message.Record, fn func(name []byte, id int32)) {
 	if !s.cfg.MultiDispatch || !r.HasQueue() || topic.IsRetry(r.Topic) ||
-		bytes.HasPrefix(r.Topic, []byte(sysPrefix)) || string(r.Topic) == delayTopic {
+		bytes.HasPrefix(r.Topic, []byte(sysPrefix)) || string(r.Topic) == topic.Schedule {
 		return
 	}
 	names, ok := message.Property(r.Properties, message.PropInnerMultiDispatch)
@@ -78,9 +78,8 @@ func (s *Store) eachMulti(r *message.Record, fn func(name []byte, id int32)) {
 
 // Names that matter for INNER_MULTI_DISPATCH.
 const (
-	lmqPrefix  = "%LMQ%"
-	sysPrefix  = "rmq_sys_"
-	delayTopic = "SCHEDULE_TOPIC_XXXX"
+	lmqPrefix = "%LMQ%"
+	sysPrefix = "rmq_sys_"
 )
 
 // MultiNames tells whether every queue that a value of INNER_MULTI_DISPATCH names can be one.

@@ -68,8 +68,9 @@ func (f *facts) of(r *message.Record) {
 		unit: consumequeue.Unit{Physical: r.Physical, Size: r.Size, Tag: message.TagsCode(tags)},
 	}
 	if len(delay) > 0 && string(r.Topic) == topic.Schedule {
-		level, _ := strconv.ParseInt(string(delay), 10, 32)
-		e.delay = max(int32(level), 1)
+		if level, err := message.DelayLevel(delay); err == nil {
+			e.delay = max(level, 0)
+		}
 	}
 	if r.SysFlag&message.FlagInnerBatch != 0 {
 		n, err := strconv.ParseInt(string(num), 10, 16)

@@ -26,12 +26,6 @@ func (s *Store) Layout() Layout {
 	return l
 }
 
-// Tag is what a queue's entry of a record has in its place of the tag: the hash of its tags, or the time of delivery of a
-// delayed message, by the default delay levels.
-func Tag(r *message.Record) int64 {
-	var f facts
-	if f.of(r); len(f.entries) == 0 {
-		return 0
-	}
-	return f.entries[0].tag(nil)
-}
+// Tag is what a queue's entry of a record has in its place of the tag, where nobody says what the delay levels are: they
+// are the default ones.
+func Tag(r *message.Record) int64 { return defaultLevels.Tag(r) }

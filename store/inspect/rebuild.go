@@ -13,8 +13,14 @@ import (
 	"rocketd/store/consumequeue"
 )
 
-// defaultDelays are the default delay levels, seconds. Source: Java MessageStoreConfig, messageDelayLevel.
-var defaultDelays = []int64{1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200}
+// defaultLevels are the default delay levels.
+var defaultLevels = func() message.DelayLevels {
+	l, err := message.ParseDelayLevels(message.DefaultDelayLevels)
+	if err != nil {
+		panic(err)
+	}
+	return l
+}()
 
 // defaultQueueFile and defaultBatchFile are the lengths of queue files where there is none to go by, bytes.
 const (
@@ -32,7 +38,7 @@ func (e *entry) tag(delays map[int32]int64) int64 {
 	if d, ok := delays[e.delay]; ok {
 		return e.ms + d
 	}
-	return e.ms + 1000*defaultDelays[min(int(e.delay), len(defaultDelays))-1]
+	return e.ms + defaultLevels.Wait(e.delay).Milliseconds()
 }
 
 // rebuilt is a queue that is being built.
