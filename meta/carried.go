@@ -103,6 +103,16 @@ func (t *Text) Put(wire []byte) error { return t.put(wire, false) }
 // nothing is.
 func (t *Text) Advance(wire []byte) error { return t.put(wire, true) }
 
+// Change is for the service whose table it is: change makes of what is there what is to be, all of it. It is durable when
+// Change returns.
+func (t *Text) Change(change func(wire []byte)) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	wire := bytes.Clone(t.Bytes())
+	change(wire)
+	return t.keep(wire)
+}
+
 func (t *Text) put(wire []byte, advance bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -113,6 +123,11 @@ func (t *Text) put(wire []byte, advance bool) error {
 	if err != nil {
 		return fmt.Errorf("cannot use this as %s: %w", filepath.Base(t.path), err)
 	}
+	return t.keep(canon)
+}
+
+// keep has the table on the disk, then shown. t.mu is held.
+func (t *Text) keep(canon []byte) error {
 	if bytes.Equal(canon, t.Bytes()) {
 		return nil
 	}

@@ -19,14 +19,10 @@ const (
 
 // StoreTime returns the store time of a message, ms; -1 if it is not there (any more).
 func (s *Store) StoreTime(q *consumequeue.Queue, offset int64) int64 {
-	if q == nil || offset < q.Min() || offset >= q.Max() {
-		return -1
+	if at := s.PlaceOf(q, offset); at >= 0 {
+		return s.timeAt(at)
 	}
-	u, err := s.unit(q, offset)
-	if err != nil || u.Filler() || u.Physical < s.log.Min() {
-		return -1
-	}
-	return s.timeAt(u.Physical)
+	return -1
 }
 
 // timeAt returns the store time of the record at physical, or -1.

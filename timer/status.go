@@ -1,0 +1,44 @@
+package timer
+
+import (
+	"sync/atomic"
+
+	"rocketd/topic"
+)
+
+// Status is how far the service is.
+type Status struct {
+	ReadMs    int64 // all that was due before is delivered; 0: this broker does not deliver
+	Behind    int64 // messages of the timer topic that are not in the wheel
+	Waiting   int64 // messages in the wheel
+	Taken     int64 // into the wheel, since the start
+	Delivered int64 // since the start
+}
+
+type status struct {
+	readMs, offset, waiting, taken, delivered atomic.Int64
+}
+
+// note shows others how far it is.
+func (s *Service) note() {
+	s.status.offset.Store(s.plan.offset)
+	if s.serving {
+		s.status.readMs.Store(s.plan.readMs)
+	} else {
+		s.status.readMs.Store(0)
+	}
+	n := int64(0)
+	for _, t := range s.counts.Topics {
+		n += t.Count
+	}
+	s.status.waiting.Store(n)
+}
+
+// Status may be called from any goroutine.
+func (s *Service) Status() Status {
+	st := Status{ReadMs: s.status.readMs.Load(), Waiting: s.status.waiting.Load(), Taken: s.status.taken.Load(), Delivered: s.status.delivered.Load()}
+	if q := s.cfg.Store.Find([]byte(topic.Timer), 0); q != nil {
+		st.Behind = max(0, q.Max()-s.status.offset.Load())
+	}
+	return st
+}
