@@ -20,7 +20,8 @@ type ready struct {
 	tag   int64
 	id    uint64
 	uniq  []byte
-	topic []byte // that the message is for
+	real  []byte // the topic that it is for
+	topic []byte // the same; nil: it does not count
 	slot  int64  // of its time
 	skip  error  // why it is not delivered
 }
@@ -91,8 +92,11 @@ func (s *Service) make(arena *[]byte, it *item, nowMs int64) ready {
 		out.skip = err
 		return out
 	}
-	out.slot, out.uniq, out.topic = s.plan.wheel.Floor(ms), f.uniq, f.topic
-	if !it.roll && it.slotMs != late && it.slotMs != out.slot || DueMs(ms, s.plan.wheel.Precision()) > it.dueMs && !it.roll {
+	out.slot, out.uniq, out.real = s.plan.wheel.Floor(ms), f.uniq, f.topic
+	if f.recalls == nil && it.slotMs != late {
+		out.topic = f.topic
+	}
+	if !it.roll && it.slotMs != late && it.slotMs != out.slot || message.TimerDue(ms, s.plan.wheel.Precision()) > it.dueMs && !it.roll {
 		out.skip = errForeign
 		return out
 	}
@@ -149,7 +153,7 @@ func (s *Service) deliver(ctx context.Context, now time.Time) (more bool, err er
 			break
 		}
 		more = true
-		if r.skip == nil && !r.roll && r.uniq != nil && s.plan.Recalled(r.slot, s.keys(&r)...) {
+		if r.skip == nil && !r.roll && s.plan.Recalled(r.slot, r.real, r.uniq) {
 			r.skip = errRecalled
 		}
 		if r.skip == nil && s.past.delivered(r.id, r.physical) {
@@ -217,7 +221,11 @@ func (s *Service) delivered(r *ready, nowMs int64) {
 	s.plan.Done(&r.item)
 	s.status.delivered.Add(1)
 	s.flush.dirty = true
-	if r.slotMs != late {
+	s.uncount(r, nowMs)
+}
+
+func (s *Service) uncount(r *ready, nowMs int64) {
+	if r.topic != nil {
 		s.counts.add(r.topic, -1, nowMs)
 	}
 }
@@ -231,18 +239,7 @@ func (s *Service) drop(r *ready, nowMs int64) {
 	}
 	s.plan.Done(&r.item)
 	s.flush.dirty = true
-	if r.slotMs != late && r.topic != nil {
-		s.counts.add(r.topic, -1, nowMs)
-	}
-}
-
-// keys are what recalls of a message may say: its key, or before Java 5.5, and with appendTopicForTimerDeleteKey, topic+key.
-func (s *Service) keys(r *ready) [][]byte {
-	if len(s.plan.recalls) == 0 {
-		return nil
-	}
-	long := append(append(append([]byte(nil), r.topic...), '+'), r.uniq...)
-	return [][]byte{r.uniq, long}
+	s.uncount(r, nowMs)
 }
 
 // setDequeued writes the time into TIMER_DEQUEUE_MS, the last property that appendDelivered wrote. Its digits keep their

@@ -21,6 +21,10 @@ func (s *Service) setDuty(on bool, now time.Time) {
 	s.follow()
 	s.plan.rewind(now.UnixMilli())
 	s.plan.restart(s.plan.readMs)
+	s.catchUp = 0
+	if q := s.cfg.Store.Find([]byte(topic.Timer), 0); q != nil {
+		s.catchUp = q.Max()
+	}
 	past, err := s.history(now)
 	if err != nil {
 		s.cfg.Log.Error("cannot look at what was delivered before; some timed messages may come twice", "err", err)

@@ -69,7 +69,7 @@ func Open(cfg Config) (*Service, error) {
 	}
 	window := min(int64(cfg.Window)*cfg.Precision.Milliseconds(), 1<<31-1)
 	s.plan = newPlan(s.wheel, s.log, s.wheel.Floor(window), readMs, offset)
-	s.flush.synced, s.flush.dirty = s.log.End(), true
+	s.flush.synced, s.flush.dirty = min(flushed, s.log.End()), true // a kill may have left more, which is not on the disk
 	if err == nil && len(snapshots) > 0 {
 		err = s.dropSnapshots(snapshots)
 	}

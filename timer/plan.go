@@ -3,6 +3,7 @@ package timer
 import (
 	"math"
 
+	"rocketd/message"
 	"rocketd/timer/wheel"
 )
 
@@ -53,16 +54,6 @@ func (p *Plan) restart(readMs int64) {
 	p.waiting, p.recalls, p.marks = make(map[int64]int), make(map[recall]struct{}), make(map[int64][]recall)
 }
 
-// DueMs is when a message may be delivered whose TIMER_OUT_MS, or whose unit's time, is ms. Java rounds down to a moment, up
-// to a whole one, so that a time in whole moments may stand for any up to the end of that moment; others are ours, a
-// millisecond before.
-func DueMs(ms, precision int64) int64 {
-	if ms%precision == 0 {
-		return ms + precision
-	}
-	return ms + 1
-}
-
 // Timed is a message of the timer topic.
 type Timed struct {
 	Offset, Physical int64
@@ -87,9 +78,9 @@ const (
 func (p *Plan) Take(m *Timed, nowMs int64, deliver bool) Taken {
 	p.rewind(nowMs)
 	precision := p.wheel.Precision()
-	due := DueMs(m.OutMs, precision)
+	due := message.TimerDue(m.OutMs, precision)
 	slot := p.wheel.Floor(m.OutMs)
-	if deliver && due <= nowMs {
+	if deliver && due <= nowMs && (m.Recalls == nil || slot < p.readMs) { // a late recall is kept with its slot
 		if m.Recalls != nil {
 			p.Recall(slot, string(m.Recalls))
 		} else {
@@ -185,30 +176,30 @@ func (p *Plan) at(pos int64, u *wheel.Unit, recalls []byte) {
 		return
 	}
 	p.waiting[slot]++
-	p.items.push(item{dueMs: DueMs(u.TimeMs(), p.wheel.Precision()), seq: pos, physical: u.Physical, slotMs: slot, writeMs: u.WriteMs, size: u.Size, roll: roll})
+	p.items.push(item{dueMs: message.TimerDue(u.TimeMs(), p.wheel.Precision()), seq: pos, physical: u.Physical, slotMs: slot, writeMs: u.WriteMs, size: u.Size, roll: roll})
 }
 
 // Recall takes a message of a slot back, if it is not delivered yet. The key is what TIMER_DEL_UNIQKEY says.
 func (p *Plan) Recall(slotMs int64, key string) {
 	r := recall{slotMs, key}
-	if _, ok := p.recalls[r]; ok || slotMs < p.readMs {
+	if _, ok := p.recalls[r]; ok || slotMs < p.readMs && p.late == 0 {
 		return
 	}
 	p.recalls[r] = struct{}{}
 	p.marks[slotMs] = append(p.marks[slotMs], r)
 }
 
-// Recalled tells whether a message of a slot was recalled, by one of the keys.
-func (p *Plan) Recalled(slotMs int64, keys ...[]byte) bool {
-	if len(p.recalls) == 0 {
+// Recalled tells whether a message of a slot was recalled: by its key, or, as before Java 5.5 and with
+// appendTopicForTimerDeleteKey, by topic+key.
+func (p *Plan) Recalled(slotMs int64, topic, key []byte) bool {
+	if len(p.recalls) == 0 || len(key) == 0 {
 		return false
 	}
-	for _, key := range keys {
-		if _, ok := p.recalls[recall{slotMs, string(key)}]; ok {
-			return true
-		}
+	if _, ok := p.recalls[recall{slotMs, string(key)}]; ok {
+		return true
 	}
-	return false
+	_, ok := p.recalls[recall{slotMs, string(topic) + "+" + string(key)}]
+	return ok
 }
 
 // First is the item that is due first, of those at hand; Next takes it. It is done when Done says so, and comes again after
@@ -246,6 +237,9 @@ func (p *Plan) Advance(nowMs int64) {
 		return
 	}
 	p.readMs = to
+	if p.late > 0 { // they may be recalled, too
+		return
+	}
 	for slot, marks := range p.marks {
 		if slot >= to {
 			continue

@@ -49,7 +49,7 @@ func (s *Service) take(nowMs int64) (more bool, err error) {
 			return false, nil
 		}
 	}
-	return s.plan.offset < end && s.plan.late == 0, nil
+	return s.plan.offset < end && (s.plan.late == 0 || s.plan.offset < s.catchUp), nil
 }
 
 // takeOne puts one message into the plan; false says that it has to wait.

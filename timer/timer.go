@@ -87,6 +87,7 @@ type Service struct {
 	lastMs  int64     // none after this one is begun,
 	leaveAt time.Time // and then at the latest
 	rebuild rebuild
+	catchUp int64 // offset in the topic when the duty began
 	past    past
 	ready   []ready
 	arena   []byte // what ready refers to
@@ -233,30 +234,31 @@ func earlier(t time.Time, ms int64) time.Time {
 	return time.UnixMilli(ms)
 }
 
-// work delivers what is due, takes what came, and reads what is due soon.
-func (s *Service) work(ctx context.Context, now time.Time, busy *bool) error {
+// work takes what came, delivers what is due, and reads what is due soon. What was in the topic when the duty began is taken
+// first: it may recall what is due.
+func (s *Service) work(ctx context.Context, now time.Time, busy *bool) (err error) {
 	nowMs := now.UnixMilli()
-	if s.serving {
-		s.load(nowMs)
-		more, err := s.deliver(ctx, now)
-		if err != nil {
+	if !s.serving {
+		s.follow()
+		*busy, err = s.take(nowMs)
+		return errors.Join(err, s.log.Write())
+	}
+	behind := s.plan.offset < s.catchUp && len(s.plan.items) < maxItems
+	if !s.leaving && (s.plan.late == 0 || behind) {
+		if *busy, err = s.take(nowMs); err != nil {
 			return err
 		}
-		*busy = more
-	} else {
-		s.follow()
 	}
-	if s.plan.late == 0 && !s.leaving {
-		more, err := s.take(nowMs)
+	s.load(nowMs)
+	if !behind || !*busy {
+		more, err := s.deliver(ctx, now)
 		if err != nil {
 			return err
 		}
 		*busy = *busy || more
 	}
-	if s.serving {
-		s.plan.Advance(nowMs)
-		s.past.forget(s.plan)
-		*busy = *busy || s.plan.late > 0 || !s.leaving && s.prepare(nowMs)
-	}
+	s.plan.Advance(nowMs)
+	s.past.forget(s.plan)
+	*busy = *busy || s.plan.late > 0 || !s.leaving && s.prepare(nowMs)
 	return s.log.Write()
 }

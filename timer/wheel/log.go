@@ -37,6 +37,7 @@ func OpenLog(f vfs.FS, dir string, fileSize, from int64, accept func(pos int64, 
 		return nil, fmt.Errorf("cannot open timer log: %w", err)
 	}
 	l := &Log{row: row, size: size}
+	from = max(from, 0)
 	if files := row.Files(); len(files) > 0 {
 		from = min(max(from, files[0].Start()), files[len(files)-1].Start())
 	}
@@ -54,7 +55,7 @@ func (l *Log) Min() int64 {
 	if files := l.row.Files(); len(files) > 0 {
 		return files[0].Start()
 	}
-	return l.end
+	return l.Written()
 }
 func (l *Log) End() int64 { return l.end }
 
