@@ -66,11 +66,12 @@ func (s *Service) recount(nowMs int64) {
 	byHash := make(map[int32]int64)
 	_, first, _ := s.wheel.Waiting(s.plan.readMs)
 	if first != math.MaxInt64 {
-		from := max(first, s.log.Min())
+		from, seen := max(first, s.log.Min()), int64(-1)
 		_, err := s.log.Scan(from, func(_ int64, u *wheel.Unit) bool {
-			if u.TimeMs() >= s.plan.readMs && u.Magic&wheel.MagicDelete == 0 {
+			if u.TimeMs() >= s.plan.readMs && u.Magic&wheel.MagicDelete == 0 && u.Physical > seen { // Java writes some twice
 				byHash[u.TopicHash]++
 			}
+			seen = max(seen, u.Physical)
 			return true
 		})
 		if err != nil {

@@ -3,6 +3,7 @@ package timer
 import (
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -20,7 +21,6 @@ type moment struct {
 	disk *crashfs.Disk
 	at   time.Time
 	want map[string]expected
-	late int64 // how late what comes after the crash may be, ms
 }
 
 // crasher takes moments between two operations on a disk.
@@ -28,6 +28,7 @@ type crasher struct {
 	mu    sync.Mutex
 	rng   *rand.Rand
 	share float64
+	left  int  // operations that are looked at
 	cut   bool // power cuts, or else kills
 	want  map[string]expected
 	found []moment
@@ -36,7 +37,7 @@ type crasher struct {
 func (c *crasher) before(disk *crashfs.Disk, op vfs.Op, name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.rng.Float64() >= c.share || len(c.found) >= 60 {
+	if c.left--; c.left < 0 || c.rng.Float64() >= c.share || len(c.found) >= 60 {
 		return
 	}
 	m := moment{what: fmt.Sprintf("crash %d before %s %s", len(c.found), op, name), at: time.Now(), want: maps.Clone(c.want)}
@@ -59,7 +60,7 @@ func (c *crasher) promise(key string, e expected) {
 func TestService_Crash(t *testing.T) {
 	for seed := range uint64(8) {
 		cut := seed%2 == 1
-		c := &crasher{rng: newRand(seed), share: 0.02, cut: cut, want: make(map[string]expected)}
+		c := &crasher{rng: newRand(seed), share: 0.02, left: math.MaxInt, cut: cut, want: make(map[string]expected)}
 		o := options{window: 30, sync: cut, fileLen: 400 + int64(seed)*100}
 		var again []moment
 		synctest.Test(t, func(t *testing.T) {
@@ -114,17 +115,11 @@ func recovers(t *testing.T, what string, o options, m moment) {
 }
 
 func crashAgain(t *testing.T, o options, m moment, seed uint64, cut bool) []moment {
-	c := &crasher{rng: newRand(seed), share: 0.05, cut: cut, want: m.want}
+	c := &crasher{rng: newRand(seed), share: 0.05, left: 200, cut: cut, want: m.want}
 	synctest.Test(t, func(t *testing.T) {
 		until(m.at)
 		disk := m.disk.Kill() // a copy
-		n := 0
-		disk.Before = func(op vfs.Op, name string) error {
-			if n++; n < 200 {
-				c.before(disk, op, name)
-			}
-			return nil
-		}
+		disk.Before = func(op vfs.Op, name string) error { c.before(disk, op, name); return nil }
 		open(t, disk, o)
 		time.Sleep(2 * time.Second)
 	})

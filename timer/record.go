@@ -79,20 +79,17 @@ func (f *fields) rollTimes() int64 {
 // seed makes identities of this process.
 var seed = maphash.MakeSeed()
 
-// identity tells deliveries apart: the message by its key and time, and rolls, how often it was put into the timer topic, or
+// identity tells deliveries apart: the message by its key, times and body, and rolls, how often it was put into the timer topic, or
 // -1 for the delivery to its own topic.
 func (f *fields) identity(r *message.Record, rolls int64) uint64 {
 	var h maphash.Hash
 	h.SetSeed(seed)
-	if f.uniq != nil {
-		_, _ = h.Write(f.uniq)
-	} else {
-		_, _ = h.WriteString(strconv.FormatInt(r.BornMs, 10))
-		_, _ = h.WriteString(strconv.Itoa(int(r.BodyCRC)))
-	}
+	_, _ = h.Write(f.uniq)
 	_ = h.WriteByte(0)
 	_, _ = h.Write(f.out)
-	_, _ = h.WriteString(strconv.FormatInt(rolls, 10))
+	for _, n := range [3]int64{r.BornMs, int64(r.BodyCRC), rolls} {
+		maphash.WriteComparable(&h, n)
+	}
 	return h.Sum64()
 }
 

@@ -77,9 +77,13 @@ type options struct {
 	fileLen int64 // of the timer log
 	logLen  int64 // of the commit log
 	slave   bool  // no duty
+	dir     string
 }
 
 func (o *options) defaults() {
+	if o.dir == "" {
+		o.dir = "store"
+	}
 	if o.slots == 0 {
 		o.slots = 640
 	}
@@ -102,7 +106,7 @@ func open(t testing.TB, disk vfs.FS, o options) *world {
 	log := slog.New(w.logs)
 	var err error
 	w.store, err = store.Open(store.Config{
-		Dir: "store", FS: disk, FileSize: o.logLen, QueueFileSize: 20_000, SyncFlush: o.sync, HotBytes: 1 << 20, OpenFiles: 20, Log: log,
+		Dir: o.dir, FS: disk, FileSize: o.logLen, QueueFileSize: 20_000, SyncFlush: o.sync, HotBytes: 1 << 20, OpenFiles: 20, Log: log,
 		Flushed: func(int64) {
 			if w.put != nil {
 				w.put.Flushed()
@@ -118,10 +122,10 @@ func open(t testing.TB, disk vfs.FS, o options) *world {
 			}
 		},
 	})
-	w.carried, err = meta.OpenCarried(meta.Config{FS: disk, Dir: "store/config", Log: log})
+	w.carried, err = meta.OpenCarried(meta.Config{FS: disk, Dir: o.dir + "/config", Log: log})
 	must(t, err)
 	w.timers, err = Open(Config{
-		FS: disk, Dir: "store", Store: w.store, Courier: w.put.NewCourier(), Checkpoint: w.carried.TimerCheckpoint, Counts: w.carried.TimerMetrics,
+		FS: disk, Dir: o.dir, Store: w.store, Courier: w.put.NewCourier(), Checkpoint: w.carried.TimerCheckpoint, Counts: w.carried.TimerMetrics,
 		Window: o.window, FileSize: o.fileLen, Slots: o.slots, Log: log,
 	})
 	must(t, err)
@@ -186,12 +190,15 @@ type arrival struct {
 	props string
 }
 
-func (w *world) arrivals() (all []arrival) {
-	q := w.store.Find([]byte("T"), 0)
+func (w *world) arrivals() []arrival { return w.messages("T", 0, 0) }
+
+// messages are those of a queue, from an offset on.
+func (w *world) messages(topic string, id int32, from int64) (all []arrival) {
+	q := w.store.Find([]byte(topic), id)
 	if q == nil {
 		return nil
 	}
-	for offset := q.Min(); offset < q.Max(); offset++ {
+	for offset := max(q.Min(), from); offset < q.Max(); offset++ {
 		buf, err := w.store.Record(w.store.PlaceOf(q, offset), nil)
 		must(w.t, err)
 		r, err := message.Decode(buf)
