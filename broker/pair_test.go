@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -11,8 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"rocketd/message"
 	"rocketd/namesrv"
 	"rocketd/protocol"
+	"rocketd/put"
 	"rocketd/settings"
 )
 
@@ -319,6 +322,11 @@ func TestSet_ActingMaster(t *testing.T) {
 		t.Error("two act for one master")
 	}
 	one.commit("g", "T", 7)
+	courier := one.broker.put.NewCourier() // its log is the master's whoever acts for it
+	courier.Stage(one.broker.store.Queue("T", 0), &message.Draft{Topic: []byte("T"), BornHost: one.broker.id.addr, StoreHost: one.broker.id.addr}, 0)
+	if _, err := courier.Commit(t.Context(), time.Now()); !errors.Is(err, put.ErrCopy) {
+		t.Errorf("a slave's log takes a message: %v", err)
+	}
 	if err := one.stop(); err != nil {
 		t.Fatal(err)
 	}

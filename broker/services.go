@@ -70,7 +70,7 @@ func (b *Broker) buildServices() {
 		b.member.Notify(t, group, peers)
 	})
 	b.put = put.New(put.Config{
-		Log:          b.store,
+		Log:          b.appendable(),
 		SyncFlush:    b.syncFlush,
 		FlushTimeout: s.Duration("syncFlushTimeout"),
 		Replicas:     b.replicas(),
@@ -137,6 +137,19 @@ func (b *Broker) buildServices() {
 		Closed: b.closedPeer,
 	}, b.rows())
 }
+
+// appendable is the log for put. That of a slave takes nothing but what its master has, whoever acts for the master.
+func (b *Broker) appendable() put.Log {
+	if b.isSlave() {
+		return copied{b.store}
+	}
+	return b.store
+}
+
+// copied is the log of a slave.
+type copied struct{ *store.Store }
+
+func (copied) Append(*store.Batch, time.Time) error { return put.ErrCopy }
 
 // wakeAll lets every held request look again.
 func (b *Broker) wakeAll() {
