@@ -32,6 +32,7 @@ import (
 	"rocketd/store"
 	"rocketd/store/consumequeue"
 	"rocketd/store/inspect"
+	"rocketd/timer"
 )
 
 // Broker is one broker. New opens its store and binds its ports, Run serves, Close is for one that never ran.
@@ -75,6 +76,7 @@ type Broker struct {
 	place     atomic.Pointer[pull.Place]
 	onDuty    atomic.Bool // has the duties of the master
 	duties    *duties
+	timers    *timer.Service // nil without timerWheelEnable
 
 	masterFlush atomic.Int64 // what RESET_MASTER_FLUSH_OFFSET said
 
@@ -114,6 +116,9 @@ func New(cfg Config) (_ *Broker, err error) {
 		return nil, err
 	}
 	b.buildServices()
+	if err := b.openTimers(); err != nil {
+		return nil, err
+	}
 	b.server, err = remoting.Listen(remoting.ServerConfig{
 		Addrs:      []string{b.id.listen, b.id.fast},
 		Loops:      loops(cfg.Settings),

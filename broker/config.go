@@ -120,6 +120,23 @@ func newLive(s *settings.Settings) *live {
 	return l
 }
 
+// liveFlag and liveNumber are one setting each that may change at run time.
+func liveFlag(s *settings.Settings, key string) *atomic.Bool {
+	v := new(atomic.Bool)
+	set := func() { v.Store(s.Bool(key)) }
+	set()
+	s.OnChange(key, set)
+	return v
+}
+
+func liveNumber(s *settings.Settings, key string) *atomic.Int64 {
+	v := new(atomic.Int64)
+	set := func() { v.Store(s.Int64(key)) }
+	set()
+	s.OnChange(key, set)
+	return v
+}
+
 func (l *live) writable() bool { return l.permission.Load()&2 != 0 }
 func (l *live) readable() bool { return l.permission.Load()&4 != 0 }
 

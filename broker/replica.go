@@ -138,6 +138,9 @@ func (b *Broker) cut(physical int64) error {
 			}
 		}
 	}
+	if b.timers != nil {
+		b.timers.Cut(physical)
+	}
 	if b.index == nil {
 		return nil
 	}

@@ -22,6 +22,7 @@ func (b *Broker) rows() []dispatch.Row {
 		turn(protocol.SendMessage, b.take),
 		turn(protocol.SendMessageV2, b.take),
 		turn(protocol.SendBatchMessage, b.take),
+		turn(protocol.RecallMessage, b.send.Recall),
 
 		turn(protocol.PullMessage, b.pull.Pull),
 		turn(protocol.LitePullMessage, b.pull.Pull),

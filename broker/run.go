@@ -26,6 +26,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	if b.index != nil {
 		below.Go(rungroup.Part{Name: "index", Run: b.runIndex})
 	}
+	if b.timers != nil {
+		below.Go(rungroup.Part{Name: "timer wheel", Run: b.timers.Run})
+	}
 	below.Go(rungroup.Part{Name: "offsets", Run: b.offsets.Run})
 	below.Go(rungroup.Part{Name: "stats", Run: b.board.Run})
 	below.Go(rungroup.Part{Name: "put", Run: b.put.Run})
@@ -162,6 +165,9 @@ func (b *Broker) Close() (err error) {
 		}
 		if b.index != nil { // it reads the store
 			err = errors.Join(err, b.index.Close())
+		}
+		if b.timers != nil { // so do they
+			err = errors.Join(err, b.timers.Close())
 		}
 		if b.store != nil {
 			err = errors.Join(err, b.store.Close())

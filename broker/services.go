@@ -76,7 +76,7 @@ func (b *Broker) buildServices() {
 		Replicas:     b.replicas(),
 		SlaveTimeout: s.Duration("slaveTimeout"),
 		MaxGroup:     b.store.FileSize() - message.BlankSize - int64(store.LateRoom(maxFurther)),
-		Grew:         func(t *protocol.Turn, q *consumequeue.Queue) { b.room.Wake(t, q) },
+		Grew:         b.grew,
 		Revealed:     b.wakeAll,
 		Stored:       b.stored,
 	})
@@ -89,7 +89,10 @@ func (b *Broker) buildServices() {
 		MaxMessageSize: func() int { return int(b.live.maxMessageSize.Load()) },
 		StoreHost:      func() netip.AddrPort { return b.id.addr },
 		Cluster:        b.id.cluster,
+		Broker:         b.id.name,
 		Region:         b.id.region,
+		Timers:         b.timing(),
+		Recalls:        b.recalls(),
 		TraceOn:        s.Bool("traceOn"),
 		Writable:       b.live.writable,
 		Slave:          b.isSlave,
@@ -128,7 +131,7 @@ func (b *Broker) buildServices() {
 	b.manage = manage.New(manage.Config{
 		Cluster: b.id.cluster, Broker: b.id.name, Addr: b.id.addr.String(),
 		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Carried: b.carried, Clients: b.clients, Stats: b.board,
-		Store: b.store, Settings: s, Runtime: manage.Runtime{Started: time.Now(), FS: b.cfg.FS, CommitLogDirs: newDirs(s).commitLogs(), QueueDir: newDirs(s).root, Pool: func() int { return b.table.Waiting() }}, SystemTopics: own,
+		Store: b.store, Settings: s, Runtime: manage.Runtime{Started: time.Now(), FS: b.cfg.FS, CommitLogDirs: newDirs(s).commitLogs(), QueueDir: newDirs(s).root, Pool: func() int { return b.table.Waiting() }, Timers: b.timerStatus}, SystemTopics: own,
 		Reset: func(q *consumequeue.Queue) { b.room.Wake(nil, q) },
 		HA:    b.haStatus,
 	})

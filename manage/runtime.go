@@ -18,6 +18,14 @@ type Runtime struct {
 	CommitLogDirs []string
 	QueueDir      string     // of the consume queues
 	Pool          func() int // calls that wait for the pool
+	Timers        func() Timers
+}
+
+// Timers says how far timed messages are delivered.
+type Timers struct {
+	ReadBehind   time.Duration // what was due so long ago is delivered
+	OffsetBehind int64         // messages that are not in the wheel yet
+	Waiting      int64         // messages in it
 }
 
 // versionDesc is the name of protocol.Version. Source: tables/mq-versions.tsv.
@@ -25,7 +33,7 @@ const versionDesc = "V5_5_1"
 
 // RuntimeInfo serves GET_BROKER_RUNTIME_INFO (28). Readers parse many keys without asking whether they are there, so
 // every key of Java's is. Keys of things that we do not have or do not measure (thread pools, the buffer of the
-// dispatcher, the timer, longest and usual times of a put) hold what an idle Java broker says. Beside Java 5.5's
+// dispatcher, rates of timers, longest and usual times of a put) hold what an idle Java broker says. Beside Java 5.5's
 // keys there is brokerVersion, which the exporter still reads. Source: Java AdminBrokerProcessor.prepareRuntimeInfo;
 // remoting.md 3.4.2.
 func (s *Service) RuntimeInfo(context.Context, *protocol.Call) (protocol.Fielder, []byte, error) {
@@ -45,10 +53,16 @@ func (s *Service) RuntimeInfo(context.Context, *protocol.Call) (protocol.Fielder
 		"dispatchMaxBuffer":   "0", "pageCacheLockTimeMills": "0", "remainTransientStoreBufferNumbs": "2147483647",
 		"putMessageEntireTimeMax": "0", "getMessageEntireTimeMax": "0", "putMessageDistributeTime": "null",
 		"putLatency99": "0.00", "putLatency999": "0.00",
-		"timerReadBehind": "0", "timerOffsetBehind": "0", "timerCongestNum": "0", "timerEnqueueTps": "0.0", "timerDequeueTps": "0.0",
+		"timerEnqueueTps": "0.0", "timerDequeueTps": "0.0",
 	} {
 		t[key] = value
 	}
+	var timers Timers
+	if s.cfg.Runtime.Timers != nil {
+		timers = s.cfg.Runtime.Timers()
+	}
+	t["timerReadBehind"] = number(int64(timers.ReadBehind / time.Second))
+	t["timerOffsetBehind"], t["timerCongestNum"] = number(timers.OffsetBehind), number(timers.Waiting)
 	return body(protocol.KVTable{Table: t})
 }
 

@@ -23,9 +23,11 @@ type seen struct {
 	cluster    bool // one of the properties that the broker adds is there already
 	popCk      bool // a client may not send a POP handle
 	keys       bool
-	level      int32  // above 0: it waits for that delay level
-	badLevel   error  // its level is no number
-	timed      string // the property that makes it a timed message; a level overrules it
+	level      int32 // above 0: it waits for that delay level
+	badLevel   error // its level is no number
+	timed      bool  // it asks for a time of delivery; a level overrules that
+	recalls    bool  // it recalls a message that waits
+	deliverMs  int64 // above 0: it waits until then
 	half       bool
 	inner      bool // counts the messages of an inner batch
 	further    int  // queues beside its own that INNER_MULTI_DISPATCH names
@@ -53,12 +55,10 @@ func look(props []byte) (seen, *protocol.Error) {
 			s.popCk = true
 		case message.PropDelayTimeLevel:
 			s.level, s.badLevel = message.DelayLevel(value)
-		case message.PropTimerDelayMs:
-			s.timed = message.PropTimerDelayMs
-		case message.PropTimerDelaySec:
-			s.timed = message.PropTimerDelaySec
-		case message.PropTimerDeliverMs:
-			s.timed = message.PropTimerDeliverMs
+		case message.PropTimerDelayMs, message.PropTimerDelaySec, message.PropTimerDeliverMs:
+			s.timed = true
+		case message.PropTimerDelUniqkey:
+			s.recalls = true
 		case message.PropTransactionPrepared:
 			s.half = bytes.EqualFold(value, []byte("true"))
 		case message.PropInnerNum:
@@ -78,8 +78,6 @@ func (s *Service) unserved(found *seen, sysFlag int32) *protocol.Error {
 	switch {
 	case found.level > 0 && s.cfg.DelayLevels == nil:
 		return protocol.Errorf(protocol.RequestCodeNotSupported, "delayed messages are not served by this broker yet (property %s)", message.PropDelayTimeLevel)
-	case found.timed != "" && found.level <= 0:
-		return protocol.Errorf(protocol.RequestCodeNotSupported, "delayed messages are not served by this broker yet (property %s)", found.timed)
 	case found.half:
 		return protocol.Errorf(protocol.RequestCodeNotSupported, "transactional messages are not served by this broker yet (property %s)", message.PropTransactionPrepared)
 	case sysFlag&message.FlagPrepared != 0: // rolled back ones have the bit too
@@ -94,6 +92,10 @@ func (s *Service) unserved(found *seen, sysFlag int32) *protocol.Error {
 func (s *Service) unbatched(found *seen, sysFlag int32) *protocol.Error {
 	if found.level > 0 {
 		return protocol.Errorf(protocol.MessageIllegal, "a batch may not hold delayed messages (property %s)", message.PropDelayTimeLevel)
+	}
+	if found.timed {
+		return protocol.Errorf(protocol.MessageIllegal, "a batch may not hold timed messages (properties %s, %s, %s)",
+			message.PropTimerDelaySec, message.PropTimerDelayMs, message.PropTimerDeliverMs)
 	}
 	return s.unserved(found, sysFlag)
 }

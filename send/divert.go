@@ -9,7 +9,9 @@ import (
 )
 
 // waits tells whether a message is not to be read yet, and so is stored elsewhere.
-func (found *seen) waits() bool { return found.level > 0 || found.badLevel != nil }
+func (found *seen) waits() bool {
+	return found.level > 0 || found.badLevel != nil || found.deliverMs > 0
+}
 
 // divert changes a message that waits into the record that is stored in its stead, in a topic of the broker's own where no
 // consumer reads, and returns the tag of that record. d says where the message was sent to, with all its properties; buf
@@ -19,37 +21,52 @@ func (s *Service) divert(d *message.Draft, found *seen, buf []byte) (tag int64, 
 	switch {
 	case found.badLevel != nil:
 		return 0, buf, protocol.Errorf(protocol.SystemError, "%v", found.badLevel)
+	case found.deliverMs > 0:
+		_, buf = message.DivertTimed(d, found.deliverMs, s.cfg.Timers.Precision, buf)
+		tag = message.TagsCode(found.tags)
 	default:
 		tag, buf = s.cfg.DelayLevels.Divert(d, found.level, buf)
 	}
 	return tag, buf, nil
 }
 
+// timedRoom is what a timed message's properties grow by when it is stored again, bytes: when it came into the wheel and out
+// of it, and how often.
+const timedRoom = 128
+
 // stageElsewhere stages a message that waits. d has its properties in the batch's Scratch. The answer says the queue that it
-// was sent to, and the offsets of the record that waits, as Java's does.
+// was sent to, and the offsets of the record that waits, as Java's does, and for a time the handle that recalls it.
 func (s *Service) stageElsewhere(c *protocol.Call, d *message.Draft, found *seen, uniq []byte) *protocol.Error {
 	b := put.Of(c.Turn)
-	var sentTo [64]byte
-	binary.BigEndian.PutUint32(sentTo[:], uint32(d.QueueID))
+	var room [512]byte
+	sentTo := binary.BigEndian.AppendUint32(room[:0], uint32(d.QueueID))
+	sentTo = binary.BigEndian.AppendUint16(sentTo, 0)
+	reserved := 0
+	if found.deliverMs > 0 {
+		sentTo = s.appendHandle(sentTo, d.Topic, message.TimerOut(found.deliverMs, s.cfg.Timers.Precision), uniq)
+		binary.BigEndian.PutUint16(sentTo[4:], uint16(len(sentTo)-6))
+		reserved = timedRoom
+	}
 	tag, buf, e := s.divert(d, found, b.Scratch)
 	b.Scratch = buf
 	if e != nil {
 		return e
 	}
-	if e := s.checkRoom(len(d.Properties), 0, false); e != nil {
+	if e := s.checkRoom(len(d.Properties)+reserved, 0, false); e != nil {
 		return e
 	}
 	q := s.cfg.Queues.Find(d.Topic, d.QueueID)
 	if q == nil {
 		q = s.cfg.Queues.Queue(string(d.Topic), d.QueueID)
 	}
-	b.Stage(q, d, tag, !found.noWait, append(sentTo[:4], uniq...), c.Ticket(), s.moved)
+	b.Stage(q, d, tag, !found.noWait, append(sentTo, uniq...), c.Ticket(), s.moved)
 	return nil
 }
 
 // answerElsewhere is answer for what stageElsewhere staged.
 func (s *Service) answerElsewhere(t *protocol.Turn, k protocol.Ticket, o *put.Outcome) {
-	queue := int32(binary.BigEndian.Uint32(o.Uniq))
-	o.Uniq = o.Uniq[4:]
-	s.write(t, k, o, queue, false)
+	queue, n := int32(binary.BigEndian.Uint32(o.Uniq)), 6+int(binary.BigEndian.Uint16(o.Uniq[4:]))
+	handle := o.Uniq[6:n]
+	o.Uniq = o.Uniq[n:]
+	s.write(t, k, o, queue, handle, false)
 }

@@ -61,5 +61,5 @@ func (s *Service) stageInner(c *protocol.Call, h *protocol.SendMessageRequest, q
 }
 
 func (s *Service) answerInner(t *protocol.Turn, k protocol.Ticket, o *put.Outcome) {
-	s.write(t, k, o, place(o), true)
+	s.write(t, k, o, place(o), nil, true)
 }

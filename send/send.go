@@ -48,9 +48,12 @@ type Config struct {
 	MaxMessageSize func() int            // bytes of a body, maxMessageSize
 	StoreHost      func() netip.AddrPort // brokerIP1:listenPort, part of each record and message ID
 	Cluster        string
+	Broker         string // brokerName
 	Region         string
 	TraceOn        bool
 	DelayLevels    message.DelayLevels // messageDelayLevel; nil: delayed messages are refused
+	Timers         *Timers             // nil: timed messages are refused
+	Recalls        *Recalls            // nil: nothing can be recalled
 	PropCRC        bool                // the store ends the properties of each record with a checksum
 	Writable       func() bool         // brokerPermission has the write bit
 	Slave          func() bool         // brokerRole is SLAVE: nothing is taken; nil is never
@@ -68,6 +71,8 @@ type Service struct {
 	single put.Answer
 	inner  put.Answer
 	moved  put.Answer
+
+	recalled put.Answer
 }
 
 // New makes a service.
@@ -81,7 +86,7 @@ func New(cfg Config) *Service {
 	}
 	s.added = message.AppendProperty(s.added, message.PropMsgRegion, []byte(cfg.Region))
 	s.added = message.AppendProperty(s.added, message.PropTraceSwitch, []byte(s.trace))
-	s.single, s.inner, s.moved = s.answer, s.answerInner, s.answerElsewhere
+	s.single, s.inner, s.moved, s.recalled = s.answer, s.answerInner, s.answerElsewhere, s.answerRecall
 	return s
 }
 
@@ -167,6 +172,9 @@ func (s *Service) stageOne(c *protocol.Call, h *protocol.SendMessageRequest, q *
 		return e
 	}
 	if e := s.unserved(&seen, h.SysFlag); e != nil {
+		return e
+	}
+	if seen.deliverMs, e = s.time(h.Properties, &seen, c.Turn.Now.UnixMilli()); e != nil {
 		return e
 	}
 	if e := checkKeys(&seen, cfg); e != nil {
@@ -290,7 +298,7 @@ func (s *Service) create(c *protocol.Call, h *protocol.SendMessageRequest) {
 // answer writes what became of a message. Statuses other than success still carry the header, since the message is
 // stored. Source: Java SendMessageProcessor.handlePutMessageResult.
 func (s *Service) answer(t *protocol.Turn, k protocol.Ticket, o *put.Outcome) {
-	s.write(t, k, o, place(o), false)
+	s.write(t, k, o, place(o), nil, false)
 }
 
 // place is the queue of a record that was not refused.
@@ -301,8 +309,9 @@ func place(o *put.Outcome) int32 {
 	return o.Queue.ID()
 }
 
-// write is answer: queue is that which the message was sent to, inner tells the producer that its batch is one record.
-func (s *Service) write(t *protocol.Turn, k protocol.Ticket, o *put.Outcome, queue int32, inner bool) {
+// write is answer: queue is that which the message was sent to, handle recalls it, inner tells the producer that
+// its batch is one record.
+func (s *Service) write(t *protocol.Turn, k protocol.Ticket, o *put.Outcome, queue int32, handle []byte, inner bool) {
 	if o.Status == put.Refused {
 		s.cfg.Failed()
 	}
@@ -335,6 +344,9 @@ func (s *Service) write(t *protocol.Turn, k protocol.Ticket, o *put.Outcome, que
 	}
 	if inner {
 		w.Bytes("batchUniqId", o.Uniq)
+	}
+	if len(handle) > 0 {
+		w.Bytes("recallHandle", handle)
 	}
 	w.Str("MSG_REGION", s.cfg.Region)
 	w.Str("TRACE_ON", s.trace)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -28,6 +29,7 @@ func Open(cfg Config) (*Service, error) {
 		cfg: cfg, counts: new(counts), bell: make(chan struct{}, 1), duty: make(chan bool), ended: make(chan struct{}, 1), stopped: make(chan struct{}),
 	}
 	s.flush.jobs = make(chan job, 1)
+	s.cut.Store(math.MaxInt64)
 	s.counts.load(cfg.Counts.Bytes())
 	check := cfg.Checkpoint.Bytes()
 	word := func(at int) int64 { return int64(binary.BigEndian.Uint64(check[at:])) }

@@ -42,3 +42,6 @@ func (s *Service) Status() Status {
 	}
 	return st
 }
+
+// WaitingAt is how many messages wait for the moment of a time. It may be called from any goroutine.
+func (s *Service) WaitingAt(ms int64) int64 { return int64(s.wheel.Count(ms)) }

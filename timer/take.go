@@ -2,6 +2,7 @@ package timer
 
 import (
 	"errors"
+	"math"
 
 	"rocketd/message"
 	"rocketd/store"
@@ -16,10 +17,11 @@ func (s *Service) take(nowMs int64) (more bool, err error) {
 	if q == nil || s.cfg.StopEnqueue() {
 		return false, nil
 	}
-	end := q.Max()
-	if s.plan.offset > end { // the log was cut
-		s.plan.offset = end
+	if cut := s.cut.Swap(math.MaxInt64); cut != math.MaxInt64 {
+		s.plan.offset = min(s.plan.offset, s.cfg.Store.OffsetAt(q, cut))
 	}
+	end := q.Max()
+	s.plan.offset = min(s.plan.offset, end)
 	if !s.serving { // what its master has not read yet may still be taken back
 		end = min(end, masterOffset(s.cfg.Checkpoint.Bytes()))
 	}

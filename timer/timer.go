@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"rocketd/internal/rungroup"
@@ -77,6 +78,7 @@ type Service struct {
 	flush  flush
 
 	bell    chan struct{} // something came
+	cut     atomic.Int64  // position of the commit log that it was cut at; math.MaxInt64: it was not
 	duty    chan bool     // Serve begins, ends
 	ended   chan struct{} // the duty has
 	stopped chan struct{} // Run has
@@ -126,6 +128,17 @@ func (s *Service) Ring() {
 	select {
 	case s.bell <- struct{}{}:
 	default:
+	}
+}
+
+// Cut says that the end of the commit log was cut off at physical: what comes there now is to be read. It does not wait.
+func (s *Service) Cut(physical int64) {
+	for {
+		at := s.cut.Load()
+		if at <= physical || s.cut.CompareAndSwap(at, physical) {
+			s.Ring()
+			return
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package wheel
 import (
 	"encoding/binary"
 	"math"
+	"sync"
 )
 
 // Slots is how many moments the wheel is meant to reach ahead: seconds of seven days, if a moment is a second. The wheel has
@@ -22,7 +23,8 @@ type Slot struct {
 	Magic       int32 // 0
 }
 
-// Wheel is the slots in memory; only pages that have any take some. It belongs to one goroutine. The file is entries of 32
+// Wheel is the slots in memory; only pages that have any take some. It belongs to one goroutine, but
+// for Count. The file is entries of 32
 // bytes, big-endian, at time/precision % entries:
 //
 //	 0  time/precision  int64  an entry counts for this moment only
@@ -36,6 +38,8 @@ type Wheel struct {
 	precision int64
 	pages     []*page
 	dirty     []int32 // numbers of pages
+
+	mu sync.Mutex // held while an entry is changed, for Count
 }
 
 type page struct {
@@ -121,7 +125,17 @@ func (w *Wheel) Clear(from, to int64) {
 // Reset empties all slots.
 func (w *Wheel) Reset() { w.Clear(0, math.MaxInt64) }
 
+// Count is how many messages the slot of a time has; any goroutine may ask.
+func (w *Wheel) Count(ms int64) int32 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s, _ := w.At(ms)
+	return s.Count
+}
+
 func (w *Wheel) set(i int64, e entry) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	n := i / pageEntries
 	p := w.pages[n]
 	if p == nil {
