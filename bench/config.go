@@ -37,7 +37,8 @@ type Config struct {
 
 	Group  string // consumer group; with several groups, the start of their names
 	Groups int    // consumer groups that each read everything
-	Max    int    // messages a pull asks for
+	Max    int    // messages a pull or a pop asks for
+	Broker string // its name, which is part of the handles of popped messages
 	Loop   bool   // Pull: begin again at the end of the queues, until Duration is over
 	Verify bool   // Pull: check the body's checksum in every record
 }

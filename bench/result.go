@@ -87,6 +87,7 @@ func (r *run) result(mode string) *Result {
 	switch mode {
 	case "route", "query":
 		res.InFlight = r.cfg.InFlight
+	case "pop":
 	case "pull":
 		res.Groups = r.cfg.Groups
 	default:

@@ -38,7 +38,7 @@ func (s *Service) Ack(c *protocol.Call) error {
 		c.Ticket().Answer(c.Turn, protocol.Success, "", nil, nil)
 		return nil
 	}
-	s.stageAck(c.Turn, c.Ticket(), cur, &Ack{
+	s.stageAck(c.Turn, c.Ticket(), cur, Ack{
 		Offset: h.Offset, Broker: s.cfg.Broker, Group: x.groupName, Topic: x.name, QueueID: h.QueueID, Start: k.Start, PopMs: k.PopMs,
 	}, k.Revive, k.PopMs+k.InvisibleMs, nil)
 	return nil
@@ -52,10 +52,22 @@ func (s *Service) addressed(c *protocol.Call, name []byte, queue int32) (*topic.
 		return nil, nil, noTopic(name)
 	case queue < 0 || queue >= cfg.ReadQueueNums:
 		return nil, nil, illegalQueue(c, protocol.MessageIllegal, cfg, queue)
-	case s.cfg.Slave():
-		return nil, nil, refuse(protocol.SystemError, "this broker is a slave, messages are acknowledged at its master")
+	}
+	if err := s.closed(); err != nil {
+		return nil, nil, err
 	}
 	return cfg, s.cfg.Queues.Find(name, queue), nil
+}
+
+// closed says why nothing can be popped or acknowledged here now.
+func (s *Service) closed() error {
+	switch {
+	case s.cfg.Slave():
+		return refuse(protocol.SystemError, "this broker is a slave, messages are popped and acknowledged at its master")
+	case !s.cfg.Taking():
+		return refuse(protocol.ServiceNotAvailable, "service not available now: this broker is starting or stopping")
+	}
+	return nil
 }
 
 func bounds(q *consumequeue.Queue) (low, high int64) {
@@ -91,33 +103,52 @@ func (c *cursor) holds(key leaseKey, offset int64) (known, acked bool) {
 	return true, i < 0 || l.bits&(1<<i) != 0
 }
 
+// acking is an acknowledgement between its staging and its being in the log.
+type acking struct {
+	svc    *Service
+	staged put.Answer // a.answer
+	cursor *cursor
+	key    leaseKey
+	offset int64
+	more   []int64 // of a batch, in place of offset
+	done   func(t *protocol.Turn, k protocol.Ticket, err *protocol.Error)
+}
+
 // stageAck writes an acknowledgement with this turn's batch; when it is in the log, the lease knows. done answers; nil
 // answers success.
-func (s *Service) stageAck(t *protocol.Turn, k protocol.Ticket, cur *cursor, a *Ack, revive int32, reviveMs int64, done func(t *protocol.Turn, k protocol.Ticket, err error)) {
+func (s *Service) stageAck(t *protocol.Turn, k protocol.Ticket, cur *cursor, a Ack, revive int32, reviveMs int64, done func(t *protocol.Turn, k protocol.Ticket, err *protocol.Error)) {
 	j := s.journals.Get().(*journal)
-	rec := j.ack(a, revive, reviveMs, t.Now.UnixMilli())
-	key, offset, more := leaseKey{a.Start, a.PopMs}, a.Offset, a.Offsets
-	put.Of(t).Stage(rec.queue, &rec.draft, rec.tag, true, nil, k, func(t *protocol.Turn, k protocol.Ticket, o *put.Outcome) {
-		var err error
-		if o.Status == put.Refused {
-			err = put.Refusal(o.Err)
-		} else if len(more) > 0 {
-			for _, offset := range more {
-				s.acked(cur, key, offset)
-			}
-		} else {
-			s.acked(cur, key, offset)
-		}
-		switch e, _ := err.(*protocol.Error); {
-		case done != nil:
-			done(t, k, err)
-		case e != nil:
-			k.Answer(t, e.Code, e.Remark, nil, nil)
-		default:
-			k.Answer(t, protocol.Success, "", nil, nil)
-		}
-	})
+	rec := j.ack(&a, revive, reviveMs, t.Now.UnixMilli())
+	w := s.acks.Get().(*acking)
+	w.cursor, w.key, w.offset, w.more, w.done = cur, leaseKey{a.Start, a.PopMs}, a.Offset, a.Offsets, done
+	put.Of(t).Stage(rec.queue, &rec.draft, rec.tag, true, nil, k, w.staged)
 	s.journals.Put(j)
+}
+
+// answer is called when the record is in the log, or refused.
+func (a *acking) answer(t *protocol.Turn, k protocol.Ticket, o *put.Outcome) {
+	var err *protocol.Error
+	switch {
+	case o.Status == put.Refused:
+		err = put.Refusal(o.Err)
+	case len(a.more) > 0:
+		for _, offset := range a.more {
+			a.svc.acked(a.cursor, a.key, offset)
+		}
+	default:
+		a.svc.acked(a.cursor, a.key, a.offset)
+	}
+	done := a.done
+	a.cursor, a.more, a.done = nil, nil, nil
+	a.svc.acks.Put(a)
+	switch {
+	case done != nil:
+		done(t, k, err)
+	case err != nil:
+		k.Answer(t, err.Code, err.Remark, nil, nil)
+	default:
+		k.Answer(t, protocol.Success, "", nil, nil)
+	}
 }
 
 // acked marks a message of a lease; when all are, the lease ends.

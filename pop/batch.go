@@ -60,8 +60,8 @@ func (s *Service) BatchAck(c *protocol.Call) error {
 	if len(body.Acks) == 0 {
 		return refuse(protocol.NoMessage, "acks is empty")
 	}
-	if s.cfg.Slave() {
-		return refuse(protocol.SystemError, "this broker is a slave, messages are acknowledged at its master")
+	if err := s.closed(); err != nil {
+		return err
 	}
 	now := c.Turn.Now.UnixMilli()
 	w := &batchWait{}
@@ -86,18 +86,18 @@ func (s *Service) BatchAck(c *protocol.Call) error {
 type batchWait struct {
 	left  int
 	armed bool // the answer is ours to give
-	err   error
+	err   *protocol.Error
 }
 
-func (w *batchWait) done(t *protocol.Turn, k protocol.Ticket, err error) {
+func (w *batchWait) done(t *protocol.Turn, k protocol.Ticket, err *protocol.Error) {
 	if err != nil {
 		w.err = err
 	}
 	if w.left--; w.left > 0 || !w.armed {
 		return
 	}
-	if e, _ := w.err.(*protocol.Error); e != nil {
-		k.Answer(t, e.Code, e.Remark, nil, nil)
+	if w.err != nil {
+		k.Answer(t, w.err.Code, w.err.Remark, nil, nil)
 		return
 	}
 	k.Answer(t, protocol.Success, "", nil, nil)
@@ -147,7 +147,7 @@ func (s *Service) ackEntry(c *protocol.Call, a *batchAck, broker string, nowMs i
 	for len(open) > 0 { // a record holds no more than a check point
 		n := min(len(open), MaxMessages)
 		w.left++
-		s.stageAck(c.Turn, c.Ticket(), cur, &Ack{
+		s.stageAck(c.Turn, c.Ticket(), cur, Ack{
 			Offset: -1, Offsets: open[:n:n], Broker: s.cfg.Broker, Group: x.groupName, Topic: x.name, QueueID: a.QueueID, Start: a.Start, PopMs: a.PopMs,
 		}, a.Revive, a.PopMs+a.InvisibleMs, w.done)
 		open = open[n:]

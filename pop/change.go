@@ -53,11 +53,11 @@ func (s *Service) Change(c *protocol.Call) error {
 	})
 	s.journals.Put(j)
 	revive := k.Revive
-	s.stageAck(c.Turn, c.Ticket(), cur, &Ack{
+	s.stageAck(c.Turn, c.Ticket(), cur, Ack{
 		Offset: h.Offset, Broker: s.cfg.Broker, Group: x.groupName, Topic: x.name, QueueID: h.QueueID, Start: k.Start, PopMs: k.PopMs,
-	}, k.Revive, k.PopMs+k.InvisibleMs, func(t *protocol.Turn, ticket protocol.Ticket, err error) {
-		if e, _ := err.(*protocol.Error); e != nil {
-			ticket.Answer(t, e.Code, e.Remark, nil, nil)
+	}, k.Revive, k.PopMs+k.InvisibleMs, func(t *protocol.Turn, ticket protocol.Ticket, err *protocol.Error) {
+		if err != nil {
+			ticket.Answer(t, err.Code, err.Remark, nil, nil)
 			return
 		}
 		ticket.Answer(t, protocol.Success, "", &protocol.ChangeInvisibleTimeResponse{PopTime: popMs, InvisibleTime: ck.InvisibleMs, ReviveQid: revive}, nil)

@@ -73,7 +73,8 @@ type desk struct {
 	timed   int64 // what the timer has delivered of its topic
 	waiting []message.Record
 	opaque  int32
-	refuse  error // of the courier
+	refuse  error     // of the courier
+	saved   time.Time // of the offsets
 }
 
 func newDesk(t *testing.T, cfg func(*Config)) *desk {
@@ -121,8 +122,8 @@ func (d *desk) open() {
 		Got:     func(string, string, int, int) {},
 		Cluster: "C", Broker: "broker-a",
 		StoreHost: func() netip.AddrPort { return netip.MustParseAddrPort("192.0.2.1:10911") },
-		Readable:  func() bool { return true }, Slave: func() bool { return false },
-		PropertyFilter: true, TimerWheel: true, TimerPrecisionMs: 1000, TimerMaxDelay: 72 * time.Hour, TimerBehind: func() bool { return false },
+		Readable:  func() bool { return true }, Slave: func() bool { return false }, Taking: func() bool { return true },
+		OffsetsSaved: d.saved, PropertyFilter: true, TimerWheel: true, TimerPrecisionMs: 1000, TimerMaxDelay: 72 * time.Hour, TimerBehind: func() bool { return false },
 		NewCourier:   func() Courier { return &courier{d: d, ours: true} },
 		ReviveQueues: 1, ReviveInterval: time.Second, MaxLeases: 1000, RetryV1Too: true, RetryFirst: 20, FirstInMemory: true, Downwards: true, PollingSize: 4,
 	}
@@ -153,6 +154,13 @@ func (d *desk) restart(orderly bool) {
 	d.open()
 }
 
+// kill is the end of the process without a warning, and the next one.
+func (d *desk) kill() {
+	d.t.Helper()
+	d.fs = d.fs.Kill()
+	d.open()
+}
+
 type topicsOf struct{ *desk }
 
 func (d topicsOf) Get(name []byte) *topic.Config { return d.topics[string(name)] }
@@ -166,6 +174,12 @@ func (d topicsOf) Ensure(configs ...*topic.Config) error {
 type groupsOf struct{ *desk }
 
 func (d groupsOf) Get(name []byte) *topic.GroupConfig { return d.groups[string(name)] }
+func (d groupsOf) Create(_ context.Context, name string) (*topic.GroupConfig, error) {
+	if name == "new" {
+		d.groups[name] = topic.NewGroupConfig(name)
+	}
+	return d.groups[name], nil
+}
 
 // courier appends at once.
 type courier struct {

@@ -123,9 +123,10 @@ func TestJournal_Vectors(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, v.JSON)
 			}
 			if v.Kind == "bAck" {
-				v.UniqID = v.AckUniqID // what Java's broker gives it
+				j.batchIdentity(a)
+			} else {
+				j.identity(a.Topic, a.QueueID, a.Offset, a.Group, a.PopMs, a.Broker, tagAck)
 			}
-			j.identity(a.Topic, a.QueueID, a.Offset, a.Group, a.PopMs, a.Broker, tagAck)
 		default:
 			continue
 		}

@@ -17,13 +17,18 @@ const ackInterval = 1000 // ms
 // PopMessageProcessor, AckMessageProcessor, HookUtils.
 type journal struct {
 	cfg    *Config
-	revive string // the topic
+	revive []byte // the topic
+	timer  []byte // that of the timer
 	body   []byte
 	props  []byte
 	uniq   []byte
 }
 
-// entry is one record to be staged. It aliases the journal and is valid until the next.
+func newJournal(cfg *Config) *journal {
+	return &journal{cfg: cfg, revive: []byte(topic.ReviveTopic(cfg.Cluster)), timer: []byte(topic.Timer)}
+}
+
+// record is one record to be staged. It aliases the journal and is valid until the next.
 type record struct {
 	queue *consumequeue.Queue
 	draft message.Draft
@@ -46,11 +51,27 @@ func (j *journal) checkpoint(c *Checkpoint, revive int32, nowMs int64) record {
 // ack makes the record of one or more acknowledgements, which is due with its check point at reviveMs.
 func (j *journal) ack(a *Ack, revive int32, reviveMs, nowMs int64) record {
 	j.body = a.AppendJSON(j.body[:0])
-	j.identity(a.Topic, a.QueueID, a.Offset, a.Group, a.PopMs, a.Broker, tagAck)
 	if len(a.Offsets) > 0 {
+		j.batchIdentity(a)
 		return j.timed(tagBatchAck, bAckCode, revive, reviveMs, nowMs)
 	}
+	j.identity(a.Topic, a.QueueID, a.Offset, a.Group, a.PopMs, a.Broker, tagAck)
 	return j.timed(tagAck, ackCode, revive, reviveMs, nowMs)
+}
+
+// batchIdentity makes the UNIQ_KEY of a batch: T@Q@[o1, o2]@G@popTime@bAck.
+func (j *journal) batchIdentity(a *Ack) {
+	b := append(append(j.uniq[:0], a.Topic...), '@')
+	b = append(strconv.AppendInt(b, int64(a.QueueID), 10), '@', '[')
+	for i, o := range a.Offsets {
+		if i > 0 {
+			b = append(b, ',', ' ')
+		}
+		b = strconv.AppendInt(b, o, 10)
+	}
+	b = append(append(append(b, ']', '@'), a.Group...), '@')
+	b = append(strconv.AppendInt(b, a.PopMs, 10), '@')
+	j.uniq = append(b, tagBatchAck...)
 }
 
 // identity makes the UNIQ_KEY: T@Q@offset@G@popTime@broker@tag.
@@ -67,7 +88,7 @@ func (j *journal) identity(name string, queue int32, offset int64, group string,
 // timed addresses the record: to the timer, or to the revive topic itself if it is due.
 func (j *journal) timed(tag string, code int64, revive int32, dueMs, nowMs int64) record {
 	var digits [20]byte
-	name, queue := j.revive, revive
+	to, id := j.revive, revive
 	p := message.AppendProperty(j.props[:0], message.PropUniqKey, j.uniq)
 	p = message.AppendProperty(p, message.PropTags, []byte(tag))
 	p = message.AppendProperty(p, message.PropTimerDeliverMs, strconv.AppendInt(digits[:0], dueMs, 10))
@@ -78,17 +99,21 @@ func (j *journal) timed(tag string, code int64, revive int32, dueMs, nowMs int64
 		}
 		dueMs -= dueMs % precision
 		p = message.AppendProperty(p, message.PropTimerOutMs, strconv.AppendInt(digits[:0], dueMs, 10))
-		p = message.AppendProperty(p, message.PropRealTopic, []byte(name))
+		p = message.AppendProperty(p, message.PropRealTopic, j.revive)
 		p = message.AppendProperty(p, message.PropRealQueueID, strconv.AppendInt(digits[:0], int64(revive), 10))
-		name, queue = topic.Timer, 0
+		to, id = j.timer, 0
 	}
 	j.props = p
 	host := j.cfg.StoreHost()
+	queue := j.cfg.Queues.Find(to, id)
+	if queue == nil {
+		queue = j.cfg.Queues.Queue(string(to), id)
+	}
 	return record{
-		queue: j.cfg.Queues.Queue(name, queue),
+		queue: queue,
 		tag:   code,
 		draft: message.Draft{
-			Topic: []byte(name), Body: j.body, Properties: p, QueueID: queue, BornMs: nowMs, BornHost: host, StoreHost: host,
+			Topic: to, Body: j.body, Properties: p, QueueID: id, BornMs: nowMs, BornHost: host, StoreHost: host,
 		},
 	}
 }

@@ -18,7 +18,7 @@ func (s *Service) Notification(c *protocol.Call) error {
 		return refuse(protocol.NoPermission, "the broker[%s] peeking message is forbidden", c.Peer.LocalAddr().Addr())
 	}
 	cfg, err := s.readable(c, h.ConsumerGroup, h.Topic, h.QueueID)
-	if err != nil {
+	if err != nil || cfg == nil {
 		return err
 	}
 	now := c.Turn.Now
@@ -97,7 +97,7 @@ func (s *Service) Polling(c *protocol.Call) error {
 	if !s.cfg.Readable() {
 		return refuse(protocol.NoPermission, "the broker[%s] peeking message is forbidden", c.Peer.LocalAddr().Addr())
 	}
-	if _, err := s.readable(c, []byte(h.ConsumerGroup), []byte(h.Topic), h.QueueID); err != nil {
+	if cfg, err := s.readable(c, []byte(h.ConsumerGroup), []byte(h.Topic), h.QueueID); err != nil || cfg == nil {
 		return err
 	}
 	n := int64(0)

@@ -24,9 +24,10 @@ type Topics interface {
 	Ensure(configs ...*topic.Config) error
 }
 
-// Groups finds subscription groups.
+// Groups finds subscription groups. Create makes an unknown one where that is allowed (nil where not); it may block.
 type Groups interface {
 	Get(name []byte) *topic.GroupConfig
+	Create(ctx context.Context, name string) (*topic.GroupConfig, error)
 }
 
 // Queues finds and reads consume queues. Get with NoWait does not block.
@@ -59,9 +60,11 @@ type Config struct {
 	Groups  Groups
 	Queues  Queues
 	Offsets Offsets
-	FS      vfs.FS
-	Dir     string // the config directory of the store, where consumerOrderInfo.json is
-	Log     *slog.Logger
+	// OffsetsSaved is when the offsets were written that Offsets began with; zero if that is not known.
+	OffsetsSaved time.Time
+	FS           vfs.FS
+	Dir          string // the config directory of the store, where consumerOrderInfo.json is
+	Log          *slog.Logger
 	// Offload hands a call to the pool; an error that run returns is answered. Again has a call of the pool served from
 	// the start, in a turn of its peer.
 	Offload func(c *protocol.Call, run func(ctx context.Context, c *protocol.Call) error)
@@ -73,6 +76,7 @@ type Config struct {
 	StoreHost        func() netip.AddrPort
 	Readable         func() bool // brokerPermission has the read bit
 	Slave            func() bool // its log is its master's: nothing is popped here
+	Taking           func() bool // messages are taken: not before a master is ready, nor when it leaves
 	PropertyFilter   bool        // enablePropertyFilter
 	TimerWheel       bool        // timerWheelEnable, without which nothing can be popped
 	TimerPrecisionMs int64       // timerPrecisionMs
@@ -106,6 +110,7 @@ type Service struct {
 	live     atomic.Int64  // leases in memory
 	replies  sync.Pool     // *reply
 	journals sync.Pool     // *journal
+	acks     sync.Pool     // *acking
 	orders   orders
 }
 
@@ -113,13 +118,22 @@ type Service struct {
 // backup. Its Answer goes into the room, the room into UseRoom.
 func New(cfg Config, now time.Time) (*Service, error) {
 	s := &Service{cfg: cfg, shelves: newShelves(), schedule: newSchedule(now.UnixMilli())}
-	s.journals.New = func() any { return &journal{cfg: &s.cfg, revive: topic.ReviveTopic(cfg.Cluster)} }
+	s.journals.New = func() any { return newJournal(&s.cfg) }
+	s.acks.New = func() any {
+		a := &acking{svc: s}
+		a.staged = a.answer
+		return a
+	}
 	s.replies.New = func() any {
 		r := &reply{svc: s}
 		r.staged = r.answer
 		return r
 	}
-	return s, s.loadOrders()
+	if err := s.loadOrders(); err != nil {
+		return nil, err
+	}
+	s.recover(now)
+	return s, nil
 }
 
 // UseRoom names the waiting room; it is called once, before the first pop.

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"rocketd/message"
 	"rocketd/protocol"
 	"rocketd/topic"
 )
@@ -243,7 +244,8 @@ func TestService_Pop_Refusals(t *testing.T) {
 		{"not readable", func(c *Config) { c.Readable = func() bool { return false } }, nil, protocol.NoPermission, "the broker[192.0.2.1] pop message is forbidden"},
 		{"too many", nil, []string{"maxMsgNums=33"}, protocol.InvalidParameter, "the broker[192.0.2.1] pop message's num is greater than 32"},
 		{"no timer", func(c *Config) { c.TimerWheel = false }, nil, protocol.SystemError, "the broker[192.0.2.1] pop message is forbidden because timerWheelEnable is false"},
-		{"slave", func(c *Config) { c.Slave = func() bool { return true } }, nil, protocol.SystemError, "this broker is a slave, messages are popped at its master"},
+		{"slave", func(c *Config) { c.Slave = func() bool { return true } }, nil, protocol.SystemError, "this broker is a slave, messages are popped and acknowledged at its master"},
+		{"starting", func(c *Config) { c.Taking = func() bool { return false } }, nil, protocol.ServiceNotAvailable, "service not available now: this broker is starting or stopping"},
 		{"invisible for ever", nil, []string{"invisibleTime=9000000000"}, protocol.InvalidParameter, "invisibleTime[9000000000] is illegal, at most 259200000 (timerMaxDelaySec)"},
 		{"no topic", nil, []string{"topic=none"}, protocol.TopicNotExist, "topic[none] not exist, apply first please! " + topic.FAQ},
 		{"queue", nil, []string{"queueId=1"}, protocol.InvalidParameter, "queueId[1] is illegal, topic:[T] topicConfig.readQueueNums:[1] consumer:[/192.0.2.10:1234]"},
@@ -305,6 +307,7 @@ func TestService_Pop_Queues(t *testing.T) {
 	}
 	want(t, "queue 2", bodies(d.pop("topic=T4", "queueId=2")), "m2")
 	want(t, "rest", len(d.pop("topic=T4")), 3)
+	want(t, "a new group", len(d.pop("topic=T4", "consumerGroup=new")), 4)
 }
 
 // Held pops are answered when something comes, first come first; at their end they are told so, and too many do not wait.
@@ -371,6 +374,42 @@ func TestService_Notification(t *testing.T) {
 		t.Fatalf("at its end: %+v", a)
 	}
 	want(t, "no topic", ask("topic=none").Code, int32(protocol.TopicNotExist))
+}
+
+// A look takes nothing.
+func TestService_Peek(t *testing.T) {
+	d := newDesk(t, nil)
+	peek := func(fields ...string) (protocol.Fielder, []byte, error) {
+		c := &protocol.Call{Peer: d.peer}
+		for _, f := range append([]string{"consumerGroup=g", "topic=T", "queueId=-1", "maxMsgNums=2"}, fields...) {
+			k, v, _ := strings.Cut(f, "=")
+			c.Set(k, v)
+		}
+		return d.svc.Peek(t.Context(), c)
+	}
+	code := func(err error) int32 {
+		var e *protocol.Error
+		errors.As(err, &e)
+		return e.Code
+	}
+	_, _, err := peek()
+	want(t, "nothing", code(err), int32(protocol.PullNotFound))
+	_, _, err = peek("topic=none")
+	want(t, "no topic", code(err), int32(protocol.TopicNotExist))
+	d.send("T", 0, "a", "b", "c")
+	for range 2 {
+		h, body, err := peek()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want(t, "rest", h.(*protocol.PopMessageResponse).RestNum, int64(3))
+		m, err := message.Decode(body)
+		want(t, "first", string(m.Body), "a")
+		want(t, "error", err, error(nil))
+	}
+	want(t, "popped then", bodies(d.pop()), "a b c")
+	_, _, err = peek()
+	want(t, "nothing is left", code(err), int32(protocol.PullNotFound))
 }
 
 // In order: nobody gets more of a queue before what was popped is acknowledged or visible again.

@@ -76,7 +76,7 @@ func (s *Service) Run(ctx context.Context) error {
 }
 
 func (s *Service) newReviver() *reviver {
-	r := &reviver{s: s, courier: s.cfg.NewCourier(), journal: &journal{cfg: &s.cfg, revive: topic.ReviveTopic(s.cfg.Cluster)}}
+	r := &reviver{s: s, courier: s.cfg.NewCourier(), journal: newJournal(&s.cfg)}
 	for id := range s.cfg.ReviveQueues {
 		r.queues = append(r.queues, &reviveQueue{id: id, byKey: make(map[string]*logged)})
 	}

@@ -58,13 +58,14 @@ func (s *Service) Pop(c *protocol.Call) error {
 		return refuse(protocol.InvalidParameter, "the broker[%s] pop message's num is greater than %d", c.Peer.LocalAddr().Addr(), MaxMessages)
 	case !s.cfg.TimerWheel:
 		return refuse(protocol.SystemError, "the broker[%s] pop message is forbidden because timerWheelEnable is false", c.Peer.LocalAddr().Addr())
-	case s.cfg.Slave():
-		return refuse(protocol.SystemError, "this broker is a slave, messages are popped at its master")
 	case h.InvisibleTime < 0 || h.InvisibleTime > s.cfg.TimerMaxDelay.Milliseconds():
 		return refuse(protocol.InvalidParameter, "invisibleTime[%d] is illegal, at most %d (timerMaxDelaySec)", h.InvisibleTime, s.cfg.TimerMaxDelay.Milliseconds())
 	}
+	if err := s.closed(); err != nil {
+		return err
+	}
 	cfg, err := s.readable(c, h.ConsumerGroup, h.Topic, h.QueueID)
-	if err != nil {
+	if err != nil || cfg == nil {
 		return err
 	}
 	want, err := s.filter(h.ExpType, h.Exp)
@@ -91,25 +92,52 @@ func (s *Service) Pop(c *protocol.Call) error {
 	return s.park(c, Waiter{ticket: c.Ticket(), ask: a}, deadline, h.PollTime)
 }
 
-// readable checks topic, queue and group as Java does for all that reads.
+// readable checks topic, queue and group as Java does for all that reads. With neither a topic nor an error the call is
+// served again when its group is there.
 func (s *Service) readable(c *protocol.Call, group, name []byte, queue int32) (*topic.Config, error) {
+	if s.cfg.Groups.Get(group) == nil && s.cfg.Topics.Get(name) != nil {
+		s.createGroup(c, string(group))
+		return nil, nil
+	}
+	if err := s.mayRead(c, group, name, queue); err != nil {
+		return nil, err
+	}
+	return s.cfg.Topics.Get(name), nil
+}
+
+func (s *Service) mayRead(c *protocol.Call, group, name []byte, queue int32) error {
 	cfg := s.cfg.Topics.Get(name)
 	switch {
 	case cfg == nil:
-		return nil, noTopic(name)
+		return noTopic(name)
 	case !cfg.Perm.Readable():
-		return nil, refuse(protocol.NoPermission, "the topic[%s] peeking message is forbidden", name)
+		return refuse(protocol.NoPermission, "the topic[%s] peeking message is forbidden", name)
 	case queue >= cfg.ReadQueueNums:
-		return nil, illegalQueue(c, protocol.InvalidParameter, cfg, queue)
+		return illegalQueue(c, protocol.InvalidParameter, cfg, queue)
 	}
 	g := s.cfg.Groups.Get(group)
 	switch {
 	case g == nil:
-		return nil, refuse(protocol.SubscriptionGroupNotExist, "subscription group [%s] does not exist, %s", group, topic.FAQ)
+		return refuse(protocol.SubscriptionGroupNotExist, "subscription group [%s] does not exist, %s", group, topic.FAQ)
 	case !g.ConsumeEnable:
-		return nil, refuse(protocol.NoPermission, "subscription group no permission, %s", group)
+		return refuse(protocol.NoPermission, "subscription group no permission, %s", group)
 	}
-	return cfg, nil
+	return nil
+}
+
+// createGroup makes an unknown group on the pool, where that is allowed, and lets the call through again.
+func (s *Service) createGroup(c *protocol.Call, name string) {
+	s.cfg.Offload(c, func(ctx context.Context, c *protocol.Call) error {
+		g, err := s.cfg.Groups.Create(ctx, name)
+		switch {
+		case err != nil:
+			return err
+		case g == nil:
+			return refuse(protocol.SubscriptionGroupNotExist, "subscription group [%s] does not exist, %s", name, topic.FAQ)
+		}
+		s.cfg.Again(c)
+		return nil
+	})
 }
 
 func illegalQueue(c *protocol.Call, code int32, cfg *topic.Config, queue int32) error {
@@ -151,7 +179,7 @@ type reply struct {
 	revive  int32
 	rest    int64
 	count   int
-	waits   bool // something is not in memory
+	waits   bool // what comes next is not in memory
 	records []byte
 	again   []byte // records of retry topics, before they are written anew
 	offsets []int64
@@ -250,7 +278,7 @@ func (r *reply) takeTopic(x *shelf, queues int32, dice int) {
 // takeQueue pops of one queue as much as still goes in.
 func (r *reply) takeQueue(x *shelf, id int32) {
 	q := r.svc.queue(x, id)
-	if q == nil {
+	if q == nil || r.waits && r.count == 0 { // it is read on the pool first, or it would never come
 		return
 	}
 	c := x.cursor(id)

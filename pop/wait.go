@@ -71,6 +71,8 @@ func (s *Service) Answer(t *protocol.Turn, w *Waiter, expired bool) (keep bool) 
 	switch {
 	case expired:
 		s.none(t, w, false)
+	case !s.cfg.Taking():
+		return true
 	case w.notify:
 		if !s.has(&w.ask, t.Now.UnixMilli()) {
 			return true

@@ -108,7 +108,7 @@ func (o *options) startOursIn(ctx context.Context, dir string, w work) (*server,
 		return start(ctx, dir, addr, "boot success", o.rocketd, "namesrv", fmt.Sprintf("--listenPort=%d", port))
 	}
 	return start(ctx, dir, addr, "boot success", o.rocketd, "broker",
-		"--brokerIP1=127.0.0.1", fmt.Sprintf("--listenPort=%d", port), "--storePathRootDir="+filepath.Join(dir, "store"), "--flushDiskType="+flush(w.sync))
+		"--brokerName=broker-a", "--brokerIP1=127.0.0.1", fmt.Sprintf("--listenPort=%d", port), "--storePathRootDir="+filepath.Join(dir, "store"), "--flushDiskType="+flush(w.sync))
 }
 
 // startJava starts Java's server with the defaults of the release where the script has others. A broker looks for a name

@@ -67,6 +67,9 @@ var works = []work{
 	hot("1 KB", "1024", "600000", "1", []value{
 		{name: "MB/s", of: megabytes, goal: 2, least: true}, {name: "CPU µs/message", of: cpu, goal: 0.35}}),
 	hot("128 B, 16 groups", "128", "2000000", "16", []value{{name: "messages/s", of: rate, goal: 2, least: true}}),
+	{name: "POP + ack, 16 consumers, 32 a batch",
+		before: append(load("send", "16", "16", "128", "binary"), "--count", "2000000"),
+		args:   []string{"pop", "--conns", "16"}, values: []value{{name: "messages/s", of: rate, goal: 4, least: true}}},
 	{name: "query by key in 10,000,000 messages",
 		filled: append(load("send", "16", "16", "128", "binary"), "--count", "10000000"),
 		args:   []string{"query", "--conns", "4", "--in-flight", "4"}, values: []value{

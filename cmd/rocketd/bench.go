@@ -24,6 +24,7 @@ func newBench() *cobra.Command {
 	cmd.AddCommand(
 		newLoad("send", "Store messages and measure the acknowledgements", bench.Send),
 		newLoad("pull", "Read queues from their beginning", bench.Pull),
+		newLoad("pop", "Pop what a topic holds and acknowledge it", bench.Pop),
 		newLoad("e2e", "Send at a fixed rate and measure the way to a consumer", bench.E2E),
 		newLoad("query", "Ask for messages by unique key", bench.Query),
 		newLoad("route", "Ask a NameServer for the route of a topic", bench.Route),
@@ -50,7 +51,7 @@ func newLoad(mode, short string, run func(context.Context, bench.Config) (*bench
 	f.IntVar(&cfg.PID, "pid", 0, "process of the broker, for its CPU time and memory")
 	f.DurationVar(&cfg.Timeout, "timeout", 10*time.Second, "time without an answer after which requests count as lost")
 	f.IntVar(&cfg.Conns, "conns", 4, "connections")
-	if mode != "pull" {
+	if mode != "pull" && mode != "pop" {
 		f.IntVar(&cfg.InFlight, "in-flight", 16, "requests that a connection keeps open")
 	}
 	if mode == "send" || mode == "e2e" {
@@ -58,6 +59,12 @@ func newLoad(mode, short string, run func(context.Context, bench.Config) (*bench
 		f.IntVar(&cfg.Batch, "batch", 1, "messages in a request")
 		f.StringVar(&cfg.Tag, "tag", "", "tag of the messages")
 		f.Float64Var(&cfg.Rate, "rate", 0, "messages a second, whatever the answers do; 0 sends as fast as they come")
+	}
+	if mode == "pop" {
+		setDefault(cmd, "conns", "16")
+		f.StringVar(&cfg.Group, "group", cfg.Group, "consumer group, which is created")
+		f.IntVar(&cfg.Max, "max", 32, "messages that a pop asks for")
+		f.StringVar(&cfg.Broker, "broker", "broker-a", "name of the broker")
 	}
 	if mode == "pull" || mode == "e2e" {
 		f.StringVar(&cfg.Group, "group", cfg.Group, "consumer group")

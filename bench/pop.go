@@ -1,0 +1,195 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"rocketd/message"
+	"rocketd/protocol"
+)
+
+// Pop pops what a topic holds and acknowledges each message, as Java's consumers do: each connection has one pop open, then
+// the acknowledgements of what it brought. A message counts when it is acknowledged. The run ends early when nothing is left.
+// Headers are JSON: in the binary form the codes cannot be said.
+func Pop(ctx context.Context, cfg Config) (*Result, error) {
+	cfg.Form = protocol.JSON
+	r, err := newRun(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	c, err := dialSetup(cfg.Addr, cfg.Timeout)
+	if err != nil {
+		return nil, err
+	}
+	err = c.ask(1, func(out []byte, i int) []byte {
+		w := protocol.NewFrame(out, cfg.Form, protocol.UpdateAndCreateSubscriptiongroup, int32(firstOpaque+i), 0, "")
+		w.Body()
+		w.Append([]byte(`{"groupName":"` + cfg.Group + `","consumeEnable":true,"retryQueueNums":1,"retryMaxTimes":16}`))
+		return w.Finish()
+	}, func(_ int, frame []byte, r *response) error { return succeed(frame, r) })
+	_ = c.Close()
+	if err != nil {
+		return nil, fmt.Errorf("cannot create group %s: %w", cfg.Group, err)
+	}
+	all := &popping{run: r, seen: make(map[int64]struct{}), unfinished: cfg.Conns}
+	for range cfg.Conns {
+		if err := r.dial(cfg.Addr, &popper{popping: all}); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.drive(); err != nil {
+		return nil, err
+	}
+	res := r.result("pop")
+	res.Check = all.check
+	res.Check.Unanswered = r.open
+	return res, nil
+}
+
+// invisible is for how long a popped message is lent, ms: longer than any run.
+const invisible = 600_000
+
+// popping is what the connections that pop share.
+type popping struct {
+	*run
+	seen       map[int64]struct{} // physical offsets of what came
+	unfinished int
+	check      Check
+}
+
+// popper is one connection that pops.
+type popper struct {
+	*popping
+	issued int64  // when the pop left whose messages are to be acknowledged
+	acks   []byte // frames that may leave
+	unsaid int    // how many of them
+	open   int    // requests of this connection without an answer
+	done   bool
+}
+
+const popOpaque = firstOpaque + 100
+
+func (p *popper) due() int64 {
+	if p.unsaid > 0 || p.active && p.open == 0 && !p.done {
+		return 0
+	}
+	return never
+}
+
+func (p *popper) fill(out []byte, now int64) []byte {
+	if p.unsaid > 0 {
+		out = append(out, p.acks...)
+		p.open += p.unsaid
+		p.run.open += int64(p.unsaid)
+		p.acks, p.unsaid = p.acks[:0], 0
+		return out
+	}
+	if !p.active || p.open > 0 || p.done {
+		return out
+	}
+	p.issued = max(now, 1)
+	p.open++
+	p.run.open++
+	w := protocol.NewFrame(out, p.cfg.Form, protocol.PopMessage, popOpaque, 0, "")
+	w.Str("consumerGroup", p.cfg.Group)
+	w.Str("topic", p.cfg.Topic)
+	w.Int("queueId", -1)
+	w.Int("maxMsgNums", int64(min(p.cfg.Max, 32)))
+	w.Int("invisibleTime", invisible)
+	w.Int("pollTime", 0)
+	w.Int("bornTime", time.Now().UnixMilli())
+	w.Int("initMode", 0)
+	w.Str("expType", "TAG")
+	w.Str("exp", "*")
+	w.Body()
+	return w.Finish()
+}
+
+func (p *popper) answer(frame []byte, now int64) error {
+	r, err := readResponse(frame)
+	if err != nil {
+		return err
+	}
+	if p.open == 0 {
+		return fmt.Errorf("the broker answered request %d, which is not open", r.opaque)
+	}
+	p.open--
+	p.run.open--
+	p.progress = now
+	switch {
+	case r.opaque != popOpaque && r.code == protocol.Success:
+		if bytes.Contains(r.header, []byte("another broker")) {
+			return fmt.Errorf("the broker is not %s; say --broker NAME", p.cfg.Broker)
+		}
+		p.record(p.issued, now)
+		if p.counting {
+			p.messages++
+		}
+		return nil
+	case r.opaque == popOpaque && r.code == protocol.Success:
+		return p.take(&r)
+	case r.opaque == popOpaque && r.code == protocol.PollingTimeout: // nothing is left
+		p.done = true
+		if p.unfinished--; p.unfinished == 0 {
+			p.left = 0
+		}
+		return nil
+	}
+	return p.fail(r.code, frame)
+}
+
+// take makes the acknowledgements of the messages of an answer.
+func (p *popper) take(r *response) error {
+	popTime, queue, starts := text(r, "popTime"), text(r, "reviveQid"), text(r, "startOffsetInfo")
+	for body := r.body; len(body) > 0; {
+		rec, err := message.Decode(body)
+		if err != nil {
+			return fmt.Errorf("record in the answer to a pop: %w", err)
+		}
+		body = body[rec.Size:]
+		if _, twice := p.seen[rec.Physical]; twice {
+			p.check.Duplicates++
+		}
+		p.seen[rec.Physical] = struct{}{}
+		p.check.Received++
+		if p.counting {
+			p.bytes += int64(len(rec.Body))
+		}
+		id := strconv.Itoa(int(rec.QueueID))
+		handle, has := message.Property(rec.Properties, message.PropPopCK)
+		if !has {
+			handle = fmt.Appendf(nil, "%s %s %d %s 0 %s %s %d", startOf(starts, id), popTime, invisible, queue, p.cfg.Broker, id, rec.QueueOffset)
+		}
+		w := protocol.NewFrame(p.acks, p.cfg.Form, protocol.AckMessage, int32(popOpaque+1+p.unsaid), 0, "")
+		w.Str("consumerGroup", p.cfg.Group)
+		w.Str("topic", p.cfg.Topic)
+		w.Str("queueId", id)
+		w.Bytes("extraInfo", handle)
+		w.Int("offset", rec.QueueOffset)
+		w.Body()
+		p.acks = w.Finish()
+		p.unsaid++
+	}
+	return nil
+}
+
+// text is the value of a field of a JSON header that needs no escaping.
+func text(r *response, key string) []byte {
+	_, rest, _ := bytes.Cut(r.header, []byte(`"`+key+`":"`))
+	value, _, _ := bytes.Cut(rest, []byte{'"'})
+	return value
+}
+
+// startOf is the start offset of a queue in startOffsetInfo: entries "0 queue offset", joined by semicolons.
+func startOf(starts []byte, queue string) []byte {
+	for entry := range bytes.SplitSeq(starts, []byte{';'}) {
+		if rest, ok := bytes.CutPrefix(entry, []byte("0 "+queue+" ")); ok {
+			return rest
+		}
+	}
+	return []byte{'0'}
+}
