@@ -21,6 +21,7 @@ import (
 	"rocketd/meta"
 	"rocketd/metasync"
 	"rocketd/offset"
+	"rocketd/pop"
 	"rocketd/protocol"
 	"rocketd/pull"
 	"rocketd/put"
@@ -50,6 +51,8 @@ type Broker struct {
 	clients   *clientmgr.Clients
 	board     *stats.Board
 	room      *longpoll.Room[*consumequeue.Queue, pull.Waiter]
+	pop       *pop.Service
+	popRoom   *longpoll.Room[pop.Key, pop.Waiter]
 	put       *put.Service
 	send      *send.Service
 	pull      *pull.Service
@@ -115,7 +118,9 @@ func New(cfg Config) (_ *Broker, err error) {
 	if err := b.openReplica(); err != nil {
 		return nil, err
 	}
-	b.buildServices()
+	if err := b.buildServices(); err != nil {
+		return nil, err
+	}
 	if err := b.openTimers(); err != nil {
 		return nil, err
 	}
@@ -141,7 +146,7 @@ func (b *Broker) openState() (err error) {
 	if err != nil {
 		return err
 	}
-	for _, key := range []string{"timerRocksDBEnable", "transRocksDBEnable", "indexRocksDBEnable"} {
+	for _, key := range []string{"timerRocksDBEnable", "transRocksDBEnable", "indexRocksDBEnable", "popConsumerKVServiceEnable"} {
 		if s.Bool(key) {
 			return fmt.Errorf("%s=true: this broker keeps nothing in RocksDB; messages that Java keeps there would be missing", key)
 		}

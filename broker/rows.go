@@ -27,6 +27,14 @@ func (b *Broker) rows() []dispatch.Row {
 		turn(protocol.PullMessage, b.pull.Pull),
 		turn(protocol.LitePullMessage, b.pull.Pull),
 
+		turn(protocol.PopMessage, b.pop.Pop),
+		turn(protocol.AckMessage, b.pop.Ack),
+		turn(protocol.BatchAckMessage, b.pop.BatchAck),
+		turn(protocol.ChangeMessageInvisibletime, b.pop.Change),
+		turn(protocol.Notification, b.pop.Notification),
+		turn(protocol.PollingInfo, b.pop.Polling),
+		pool(protocol.PeekMessage, b.pop.Peek),
+
 		turn(protocol.HeartBeat, b.member.Heartbeat),
 		turn(protocol.UnregisterClient, b.member.Unregister),
 		turn(protocol.CheckClientConfig, b.member.Check),

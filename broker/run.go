@@ -30,6 +30,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		below.Go(rungroup.Part{Name: "timer wheel", Run: b.timers.Run})
 	}
 	below.Go(rungroup.Part{Name: "offsets", Run: b.offsets.Run})
+	below.Go(rungroup.Part{Name: "order of pops", Run: b.pop.RunOrders})
 	below.Go(rungroup.Part{Name: "stats", Run: b.board.Run})
 	below.Go(rungroup.Part{Name: "put", Run: b.put.Run})
 	below.Go(rungroup.Part{Name: "pool", Run: b.table.Run})
@@ -60,6 +61,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	err := errors.Join(announcing.Stop(), onDuty.Stop())
 	b.drain(life)
 	b.room.Close(nil)
+	b.popRoom.Close(nil)
 	last, cancel := context.WithTimeout(life, stopGrace)
 	b.registrar.leave(last)
 	cancel()
@@ -123,7 +125,10 @@ func (b *Broker) runHA(ctx context.Context) error {
 
 // expirePolls answers held requests whose time is up.
 func (b *Broker) expirePolls(ctx context.Context) error {
-	return every(ctx, longpoll.Tick, func(now time.Time) { b.room.Expire(nil, now) })
+	return every(ctx, longpoll.Tick, func(now time.Time) {
+		b.room.Expire(nil, now)
+		b.popRoom.Expire(nil, now)
+	})
 }
 
 // expireClients removes clients that stopped sending heartbeats. Source of the period: Java ClientHousekeepingService.
@@ -162,6 +167,9 @@ func (b *Broker) Close() (err error) {
 				e = b.offsets.Close()
 			}
 			err = errors.Join(err, e)
+		}
+		if b.pop != nil {
+			err = errors.Join(err, b.pop.Persist(time.Now()))
 		}
 		if b.index != nil { // it reads the store
 			err = errors.Join(err, b.index.Close())

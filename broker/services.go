@@ -57,7 +57,7 @@ func (b *Broker) ensureSystem() error {
 }
 
 // buildServices makes the services and introduces them to each other. The bells hang here.
-func (b *Broker) buildServices() {
+func (b *Broker) buildServices() error {
 	s := b.cfg.Settings
 	b.board = stats.NewBoard(time.Now())
 	b.registrar.topics, b.registrar.namesrv = b.topics, rpc.NewNamesrv(b.outgoing)
@@ -117,12 +117,15 @@ func (b *Broker) buildServices() {
 	})
 	b.room = longpoll.New[*consumequeue.Queue](longpoll.Config[pull.Waiter]{Answer: b.pull.Answer}, time.Now())
 	b.pull.UseRoom(b.room)
+	if err := b.openPop(); err != nil {
+		return err
+	}
 	b.query = query.New(query.Config{Topics: b.topics, Groups: b.groups, Store: b.store, Offsets: b.offsets})
 	b.member = member.New(member.Config{
 		Topics: b.topics, Groups: groups{b}, Clients: b.clients, Offload: b.offload,
 		Resume:     func(c *protocol.Call, run func(c *protocol.Call) error) { b.table.Resume(c, run) },
 		RejectPull: b.live.rejectPull.Load, Notifies: b.live.notifyGroups.Load, PropertyFilter: s.Bool("enablePropertyFilter"), Set: others{b},
-		Broker: b.id.name, Routes: newRoutes(b), Modes: meta.NewRequestModes(b.carried.RequestModes), Balance: b.balance,
+		Broker: b.id.name, Routes: newRoutes(b), Modes: meta.NewRequestModes(b.carried.RequestModes), Balance: b.balance, Pops: true,
 	})
 	var own []string
 	for _, c := range b.system().Topics() {
@@ -132,13 +135,14 @@ func (b *Broker) buildServices() {
 		Cluster: b.id.cluster, Broker: b.id.name, Addr: b.id.addr.String(),
 		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Carried: b.carried, Clients: b.clients, Stats: b.board,
 		Store: b.store, Settings: s, Runtime: manage.Runtime{Started: time.Now(), FS: b.cfg.FS, CommitLogDirs: newDirs(s).commitLogs(), QueueDir: newDirs(s).root, Pool: func() int { return b.table.Waiting() }, Timers: b.timerStatus}, SystemTopics: own,
-		Reset: func(q *consumequeue.Queue) { b.room.Wake(nil, q) },
+		Reset: func(q *consumequeue.Queue) { b.grew(nil, q) },
 		HA:    b.haStatus,
 	})
 	b.table = dispatch.New(dispatch.Config{
 		Log:    b.component("requests"),
 		Closed: b.closedPeer,
 	}, b.rows())
+	return nil
 }
 
 // appendable is the log for put. That of a slave takes nothing but what its master has, whoever acts for the master.
@@ -161,11 +165,13 @@ func (b *Broker) wakeAll() {
 			b.room.Wake(nil, q)
 		}
 	}
+	b.pop.RingAll()
 }
 
 // closedPeer forgets a connection everywhere.
 func (b *Broker) closedPeer(t *protocol.Turn, p protocol.Peer) {
 	b.room.Closed(p)
+	b.popRoom.Closed(p)
 	b.clients.Closed(t, p)
 }
 

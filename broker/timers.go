@@ -73,6 +73,7 @@ func (b *Broker) grew(t *protocol.Turn, q *consumequeue.Queue) {
 		b.timers.Ring()
 	}
 	b.room.Wake(t, q)
+	b.pop.Grew(q.Topic())
 }
 
 // timerStatus is what runtime information says about timers.

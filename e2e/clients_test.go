@@ -45,6 +45,7 @@ var scenarios = []scenario{
 	{"resume", nil, resume},
 	{"rebalance", nil, func(t *testing.T, c *cluster, p *peer, topic string) { rebalance(t, p, topic) }},
 	{"serverbalance", []string{"serverbalance"}, serverBalance},
+	{"pop", []string{"serverbalance"}, popMode},
 }
 
 // TestClients drives each real client through each scenario, all of them against one NameServer and one broker.

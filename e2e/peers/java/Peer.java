@@ -191,6 +191,9 @@ public class Peer {
         } else {
             c.registerMessageListener((MessageListenerConcurrently) (msgs, ctx) -> {
                 msgs.forEach(m -> message(name, m));
+                if (msgs.get(0).getReconsumeTimes() < integer(cmd, "fail", 0)) {
+                    return ConsumeConcurrentlyStatus.RECONSUME_LATER;
+                }
                 return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
             });
         }

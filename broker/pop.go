@@ -1,0 +1,86 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"rocketd/internal/rungroup"
+	"rocketd/longpoll"
+	"rocketd/message"
+	"rocketd/pop"
+	"rocketd/put"
+	"rocketd/store/consumequeue"
+)
+
+// openPop makes the service that leases messages, and the room where its requests wait.
+func (b *Broker) openPop() (err error) {
+	s, d := b.cfg.Settings, newDirs(b.cfg.Settings)
+	var saved time.Time
+	if f, err := b.cfg.FS.Stat(filepath.Join(d.config, "consumerOffset.json")); err == nil {
+		saved = f.ModTime()
+	}
+	b.pop, err = pop.New(pop.Config{
+		Topics: b.topics, Groups: groups{b}, Queues: b.store, Offsets: b.offsets,
+		OffsetsSaved: saved, FS: b.cfg.FS, Dir: d.config, Log: b.component("pop"),
+		Offload: b.offload, Again: b.again, Got: b.got,
+		Cluster: b.id.cluster, Broker: b.id.name,
+		StoreHost:        func() netip.AddrPort { return b.id.addr },
+		Readable:         b.live.readable,
+		Slave:            b.isSlave,
+		Taking:           b.taking.Load,
+		PropertyFilter:   s.Bool("enablePropertyFilter"),
+		TimerWheel:       s.Bool("timerWheelEnable"),
+		TimerPrecisionMs: max(s.Int64("timerPrecisionMs"), 1),
+		TimerMaxDelay:    time.Duration(s.Int64("timerMaxDelaySec")) * time.Second,
+		TimerBehind:      b.timerBehind,
+		NewCourier:       func() pop.Courier { return popCourier{b.put.NewCourier()} },
+		ReviveQueues:     int32(s.Int("reviveQueueNum")),
+		ReviveInterval:   s.Duration("reviveInterval"),
+		MaxLeases:        s.Int("popCkMaxBufferSize"),
+		RetryV2:          s.Bool("enableRetryTopicV2"),
+		RetryV1Too:       s.Bool("retrieveMessageFromPopRetryTopicV1"),
+		RetryFirst:       s.Int("popFromRetryProbability"),
+		FirstInMemory:    s.Bool("initPopOffsetByCheckMsgInMem"),
+		ActualTopic:      s.Bool("popResponseReturnActualRetryTopic"),
+		Downwards:        s.Bool("priorityOrderAsc"),
+		PollingSize:      s.Int("popPollingSize"),
+		SkipManyRePuts:   s.Bool("skipWhenCKRePutReachMaxTimes"),
+	}, time.Now())
+	if err != nil {
+		return err
+	}
+	b.popRoom = longpoll.New[pop.Key](longpoll.Config[pop.Waiter]{Answer: b.pop.Answer, Max: s.Int("maxPopPollingSize")}, time.Now())
+	b.pop.UseRoom(b.popRoom)
+	b.duties.parts = append(b.duties.parts, rungroup.Part{Name: "revive", Run: b.pop.Run})
+	return nil
+}
+
+// timerSlow is how late the timer may be and still counts as one that has delivered what is due. What waits for it waits a
+// second longer.
+const timerSlow = 2 * time.Second
+
+// timerBehind tells whether timed messages that are due may not all be delivered yet.
+func (b *Broker) timerBehind() bool {
+	if b.timers == nil {
+		return true
+	}
+	st := b.timers.Status()
+	return st.Behind > 0 || st.ReadMs == 0 || time.Since(time.UnixMilli(st.ReadMs)) > timerSlow
+}
+
+// popCourier brings what was not acknowledged into the store once more. What is stored counts, safe or not: it cannot be
+// taken back.
+type popCourier struct{ c *put.Courier }
+
+func (p popCourier) Stage(q *consumequeue.Queue, d *message.Draft, tag int64) { p.c.Stage(q, d, tag) }
+
+func (p popCourier) Commit(ctx context.Context, now time.Time) error {
+	_, err := p.c.Commit(ctx, now)
+	if errors.Is(err, put.ErrUnsafe) {
+		return nil
+	}
+	return err
+}
