@@ -80,6 +80,7 @@ type Broker struct {
 	onDuty    atomic.Bool // has the duties of the master
 	duties    *duties
 	timers    *timer.Service // nil without timerWheelEnable
+	fled      atomic.Uint64  // messages that an acting slave brought elsewhere, or tried to
 
 	masterFlush atomic.Int64 // what RESET_MASTER_FLUSH_OFFSET said
 

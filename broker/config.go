@@ -168,7 +168,7 @@ var askedLater = []string{
 	"brokerHeartbeatInterval", "syncBrokerMemberGroupPeriod", "compatibleWithOldNameSrv", "updateNameServerAddrPeriod",
 	"fetchNameSrvAddrByDnsLookup", "fetchNamesrvAddrByAddressServer", "fetchNamesrvAddrInterval", "rmqAddressServerDomain", "rmqAddressServerSubGroup",
 	"serverLoadBalancerEnable", "defaultMessageRequestMode", "defaultPopShareQueueNum", "loadBalancePollNameServerInterval",
-	"haMasterAddress", "skipPreOnline", "syncMasterFlushOffsetWhenStartup", "maxHaTransferByteInSecond",
+	"haMasterAddress", "skipPreOnline", "enableRemoteEscape", "syncMasterFlushOffsetWhenStartup", "maxHaTransferByteInSecond",
 	"inSyncReplicas", "minInSyncReplicas", "enableAutoInSyncReplicas", "allAckInSyncStateSet", "haMaxGapNotInSync", // of a master; a slave may have them too
 }
 

@@ -71,6 +71,7 @@ func (b *Broker) buildServices() error {
 	})
 	b.put = put.New(put.Config{
 		Log:          b.appendable(),
+		Elsewhere:    b.elsewhere(),
 		SyncFlush:    b.syncFlush,
 		FlushTimeout: s.Duration("syncFlushTimeout"),
 		Replicas:     b.replicas(),
@@ -151,6 +152,14 @@ func (b *Broker) appendable() put.Log {
 		return copied{b.store}
 	}
 	return b.store
+}
+
+// elsewhere is where what is not for a client goes on a slave; nil on a master.
+func (b *Broker) elsewhere() func(context.Context, [][]byte) error {
+	if b.isSlave() {
+		return b.escape
+	}
+	return nil
 }
 
 // copied is the log of a slave.

@@ -29,7 +29,7 @@ type Courier struct {
 // Placed is where a record went.
 type Placed struct {
 	Queue            *consumequeue.Queue
-	Offset, Physical int64 // in the queue; start of the record in the log
+	Offset, Physical int64 // in the queue; start of the record in the log. -1: another broker has it (Config.Elsewhere)
 }
 
 // NewCourier makes a courier.
@@ -61,6 +61,9 @@ func (c *Courier) Commit(ctx context.Context, now time.Time) ([]Placed, error) {
 	if err == nil && c.log.Len() == 0 {
 		return nil, nil
 	}
+	if err == nil && c.svc.cfg.Elsewhere != nil {
+		return c.elsewhere(ctx)
+	}
 	began := c.svc.term.Load()
 	if err == nil {
 		err = began.admit()
@@ -82,6 +85,20 @@ func (c *Courier) Commit(ctx context.Context, now time.Time) ([]Placed, error) {
 	}
 	last := c.log.At(c.log.Len() - 1)
 	return c.placed, c.wait(ctx, began, parked{end: last.Physical + int64(last.Size), since: time.Now()})
+}
+
+// elsewhere gives what is staged to another broker. Its places are not known.
+func (c *Courier) elsewhere(ctx context.Context) ([]Placed, error) {
+	records := make([][]byte, c.log.Len())
+	c.placed = c.placed[:0]
+	for i := range records {
+		records[i] = c.log.Record(i)
+		c.placed = append(c.placed, Placed{c.log.At(i).Queue, -1, -1})
+	}
+	if err := c.svc.cfg.Elsewhere(ctx, records); err != nil {
+		return nil, err
+	}
+	return c.placed, nil
 }
 
 func (c *Courier) reset() {

@@ -55,6 +55,9 @@ type Config struct {
 	// MaxGroup is how many bytes may be staged together, since they stand in one file of the log: what is larger is
 	// refused by itself and does not drag down the turn's batch. 0 or less is no limit.
 	MaxGroup int64
+	// Elsewhere, if set, takes what a Courier commits, records as they would be in the log: the log is the copy of another
+	// broker's and takes nothing. After its error some of them may have been taken.
+	Elsewhere func(ctx context.Context, records [][]byte) error
 	// Grew is the bell of the store: it rings once per queue and batch, when the records can be read (Log.Visible). t is nil
 	// where that is known outside of a turn.
 	Grew func(t *protocol.Turn, q *consumequeue.Queue)
