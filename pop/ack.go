@@ -38,9 +38,9 @@ func (s *Service) Ack(c *protocol.Call) error {
 		c.Ticket().Answer(c.Turn, protocol.Success, "", nil, nil)
 		return nil
 	}
-	s.stageAck(c.Turn, c.Ticket(), cur, Ack{
-		Offset: h.Offset, Broker: s.cfg.Broker, Group: x.groupName, Topic: x.name, QueueID: h.QueueID, Start: k.Start, PopMs: k.PopMs,
-	}, k.Revive, k.PopMs+k.InvisibleMs, nil)
+	s.pile(put.Of(c.Turn)).add(pending{
+		cursor: cur, key: leaseKey{k.Start, k.PopMs}, revive: k.Revive, reviveMs: k.PopMs + k.InvisibleMs, offset: h.Offset, ticket: c.Ticket(),
+	})
 	return nil
 }
 
@@ -103,64 +103,70 @@ func (c *cursor) holds(key leaseKey, offset int64) (known, acked bool) {
 	return true, i < 0 || l.bits&(1<<i) != 0
 }
 
-// acking is an acknowledgement between its staging and its being in the log.
+// acking is a record of acknowledgements between its staging and its being in the log.
 type acking struct {
-	svc    *Service
-	staged put.Answer // a.answer
-	cursor *cursor
-	key    leaseKey
-	offset int64
-	more   []int64 // of a batch, in place of offset
-	done   func(t *protocol.Turn, k protocol.Ticket, err *protocol.Error)
+	svc     *Service
+	staged  put.Answer // a.answer
+	cursor  *cursor
+	key     leaseKey
+	offsets []int64
+	tickets []protocol.Ticket // who is answered
+	done    func(t *protocol.Turn, err *protocol.Error)
 }
 
-// stageAck writes an acknowledgement with this turn's batch; when it is in the log, the lease knows. done answers; nil
-// answers success.
-func (s *Service) stageAck(t *protocol.Turn, k protocol.Ticket, cur *cursor, a Ack, revive int32, reviveMs int64, done func(t *protocol.Turn, k protocol.Ticket, err *protocol.Error)) {
+// stage writes the record.
+func (a *acking) stage(t *protocol.Turn, revive int32, reviveMs int64) {
+	s := a.svc
 	j := s.journals.Get().(*journal)
-	rec := j.ack(&a, revive, reviveMs, t.Now.UnixMilli())
-	w := s.acks.Get().(*acking)
-	w.cursor, w.key, w.offset, w.more, w.done = cur, leaseKey{a.Start, a.PopMs}, a.Offset, a.Offsets, done
-	put.Of(t).Stage(rec.queue, &rec.draft, rec.tag, true, nil, k, w.staged)
+	x := a.cursor.shelf
+	body := Ack{Offset: a.offsets[0], Broker: s.cfg.Broker, Group: x.groupName, Topic: x.name, QueueID: a.cursor.id, Start: a.key.start, PopMs: a.key.popMs}
+	if len(a.offsets) > 1 {
+		body.Offset, body.Offsets = -1, a.offsets
+	}
+	rec := j.ack(&body, revive, reviveMs, t.Now.UnixMilli())
+	var k protocol.Ticket
+	if len(a.tickets) > 0 {
+		k = a.tickets[0]
+	}
+	put.Of(t).Stage(rec.queue, &rec.draft, rec.tag, true, nil, k, a.staged)
 	s.journals.Put(j)
 }
 
 // answer is called when the record is in the log, or refused.
-func (a *acking) answer(t *protocol.Turn, k protocol.Ticket, o *put.Outcome) {
+func (a *acking) answer(t *protocol.Turn, _ protocol.Ticket, o *put.Outcome) {
 	var err *protocol.Error
-	switch {
-	case o.Status == put.Refused:
+	if o.Status == put.Refused {
 		err = put.Refusal(o.Err)
-	case len(a.more) > 0:
-		for _, offset := range a.more {
-			a.svc.acked(a.cursor, a.key, offset)
+	} else {
+		a.svc.acked(a.cursor, a.key, a.offsets)
+	}
+	for _, k := range a.tickets {
+		if err != nil {
+			k.Answer(t, err.Code, err.Remark, nil, nil)
+		} else {
+			k.Answer(t, protocol.Success, "", nil, nil)
 		}
-	default:
-		a.svc.acked(a.cursor, a.key, a.offset)
 	}
-	done := a.done
-	a.cursor, a.more, a.done = nil, nil, nil
+	if a.done != nil {
+		a.done(t, err)
+	}
+	clear(a.tickets)
+	a.cursor, a.done, a.offsets, a.tickets = nil, nil, a.offsets[:0], a.tickets[:0]
 	a.svc.acks.Put(a)
-	switch {
-	case done != nil:
-		done(t, k, err)
-	case err != nil:
-		k.Answer(t, err.Code, err.Remark, nil, nil)
-	default:
-		k.Answer(t, protocol.Success, "", nil, nil)
-	}
 }
 
-// acked marks a message of a lease; when all are, the lease ends.
-func (s *Service) acked(c *cursor, key leaseKey, offset int64) {
+// acked marks messages of a lease; when all are, the lease ends.
+func (s *Service) acked(c *cursor, key leaseKey, offsets []int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l := c.leases[key]
 	if l == nil {
 		return
 	}
-	if i := l.Index(offset); i >= 0 {
-		l.bits |= 1 << i
+	for _, offset := range offsets {
+		if i := l.Index(offset); i >= 0 {
+			l.bits |= 1 << i
+		}
 	}
 	if l.bits == l.Full() && !l.due {
 		delete(c.leases, key)

@@ -64,7 +64,7 @@ func (s *Service) BatchAck(c *protocol.Call) error {
 		return err
 	}
 	now := c.Turn.Now.UnixMilli()
-	w := &batchWait{}
+	w := &batchWait{ticket: c.Ticket()}
 	var bad error
 	for i := range body.Acks {
 		if err := s.ackEntry(c, &body.Acks[i], body.Broker, now, w); err != nil && bad == nil {
@@ -84,12 +84,13 @@ func (s *Service) BatchAck(c *protocol.Call) error {
 
 // batchWait answers when the last of the records of a batch is in the log.
 type batchWait struct {
-	left  int
-	armed bool // the answer is ours to give
-	err   *protocol.Error
+	ticket protocol.Ticket
+	left   int
+	armed  bool // the answer is ours to give
+	err    *protocol.Error
 }
 
-func (w *batchWait) done(t *protocol.Turn, k protocol.Ticket, err *protocol.Error) {
+func (w *batchWait) done(t *protocol.Turn, err *protocol.Error) {
 	if err != nil {
 		w.err = err
 	}
@@ -97,59 +98,59 @@ func (w *batchWait) done(t *protocol.Turn, k protocol.Ticket, err *protocol.Erro
 		return
 	}
 	if w.err != nil {
-		k.Answer(t, w.err.Code, w.err.Remark, nil, nil)
+		w.ticket.Answer(t, w.err.Code, w.err.Remark, nil, nil)
 		return
 	}
-	k.Answer(t, protocol.Success, "", nil, nil)
+	w.ticket.Answer(t, protocol.Success, "", nil, nil)
 }
 
-func (s *Service) ackEntry(c *protocol.Call, a *batchAck, broker string, nowMs int64, w *batchWait) error {
-	if a.Topic == "" || a.Group == "" || len(a.Retry) > 1 {
+func (s *Service) ackEntry(c *protocol.Call, b *batchAck, broker string, nowMs int64, w *batchWait) error {
+	if b.Topic == "" || b.Group == "" || len(b.Retry) > 1 {
 		return nil
 	}
 	retry := byte('0')
-	if a.Retry != "" {
-		retry = a.Retry[0]
+	if b.Retry != "" {
+		retry = b.Retry[0]
 	}
-	name := realTopic(a.Topic, a.Group, retry)
+	name := realTopic(b.Topic, b.Group, retry)
 	cfg := s.cfg.Topics.Get([]byte(name))
-	if cfg == nil || a.QueueID < 0 || a.QueueID >= cfg.ReadQueueNums || s.cfg.Groups.Get([]byte(a.Group)) == nil {
+	if cfg == nil || b.QueueID < 0 || b.QueueID >= cfg.ReadQueueNums || s.cfg.Groups.Get([]byte(b.Group)) == nil {
 		return nil
 	}
-	q := s.cfg.Queues.Find([]byte(name), a.QueueID)
+	q := s.cfg.Queues.Find([]byte(name), b.QueueID)
 	if q == nil {
 		return nil
 	}
-	offsets, err := a.offsets(q.Min(), q.Max())
+	offsets, err := b.offsets(q.Min(), q.Max())
 	if err != nil || len(offsets) == 0 {
 		return err
 	}
-	if a.Revive == OrderQueue {
+	if b.Revive == OrderQueue {
 		for _, offset := range offsets {
-			if err := s.commitInOrder([]byte(a.Group), []byte(name), a.QueueID, offset, a.PopMs, nowMs); err != nil {
+			if err := s.commitInOrder([]byte(b.Group), []byte(name), b.QueueID, offset, b.PopMs, nowMs); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	k := Handle{Start: a.Start, PopMs: a.PopMs, InvisibleMs: a.InvisibleMs, Revive: a.Revive, Broker: []byte(broker)}
-	if a.Start < 0 || a.PopMs < 0 || a.InvisibleMs < 0 || a.Revive < 0 || s.foreign(&k, nowMs) != "" {
+	k := Handle{Start: b.Start, PopMs: b.PopMs, InvisibleMs: b.InvisibleMs, Revive: b.Revive, Broker: []byte(broker)}
+	if b.Start < 0 || b.PopMs < 0 || b.InvisibleMs < 0 || b.Revive < 0 || s.foreign(&k, nowMs) != "" {
 		return nil
 	}
-	x := s.shelf([]byte(a.Group), []byte(name))
-	cur := x.cursor(a.QueueID)
+	x := s.shelf([]byte(b.Group), []byte(name))
+	cur := x.cursor(b.QueueID)
 	open := offsets[:0]
 	for _, offset := range offsets {
-		if known, acked := cur.holds(leaseKey{a.Start, a.PopMs}, offset); !known || !acked {
+		if known, acked := cur.holds(leaseKey{b.Start, b.PopMs}, offset); !known || !acked {
 			open = append(open, offset)
 		}
 	}
 	for len(open) > 0 { // a record holds no more than a check point
 		n := min(len(open), MaxMessages)
+		a := s.acks.Get().(*acking)
+		a.cursor, a.key, a.offsets, a.done = cur, leaseKey{b.Start, b.PopMs}, append(a.offsets, open[:n]...), w.done
 		w.left++
-		s.stageAck(c.Turn, c.Ticket(), cur, Ack{
-			Offset: -1, Offsets: open[:n:n], Broker: s.cfg.Broker, Group: x.groupName, Topic: x.name, QueueID: a.QueueID, Start: a.Start, PopMs: a.PopMs,
-		}, a.Revive, a.PopMs+a.InvisibleMs, w.done)
+		a.stage(c.Turn, b.Revive, b.PopMs+b.InvisibleMs)
 		open = open[n:]
 	}
 	return nil

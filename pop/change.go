@@ -52,15 +52,16 @@ func (s *Service) Change(c *protocol.Call) error {
 		}
 	})
 	s.journals.Put(j)
-	revive := k.Revive
-	s.stageAck(c.Turn, c.Ticket(), cur, Ack{
-		Offset: h.Offset, Broker: s.cfg.Broker, Group: x.groupName, Topic: x.name, QueueID: h.QueueID, Start: k.Start, PopMs: k.PopMs,
-	}, k.Revive, k.PopMs+k.InvisibleMs, func(t *protocol.Turn, ticket protocol.Ticket, err *protocol.Error) {
+	w := s.acks.Get().(*acking)
+	w.cursor, w.key, w.offsets = cur, leaseKey{k.Start, k.PopMs}, append(w.offsets, h.Offset)
+	ticket, revive := c.Ticket(), k.Revive
+	w.done = func(t *protocol.Turn, err *protocol.Error) {
 		if err != nil {
 			ticket.Answer(t, err.Code, err.Remark, nil, nil)
 			return
 		}
 		ticket.Answer(t, protocol.Success, "", &protocol.ChangeInvisibleTimeResponse{PopTime: popMs, InvisibleTime: ck.InvisibleMs, ReviveQid: revive}, nil)
-	})
+	}
+	w.stage(c.Turn, k.Revive, k.PopMs+k.InvisibleMs)
 	return nil
 }

@@ -71,7 +71,7 @@ func (r *reviver) follow(ctx context.Context, q *reviveQueue, now time.Time) {
 		return
 	}
 	if err := r.commit(ctx, now); err != nil {
-		s.cfg.Log.Warn("popped messages not delivered again", "reviveQueue", q.id, "checkPoints", done, "err", err)
+		r.complain(now, err)
 		return
 	}
 	for _, l := range q.waiting[:done] {

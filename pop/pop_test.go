@@ -154,6 +154,35 @@ func TestService_Change(t *testing.T) {
 	want(t, "all acknowledged", bodies(d.pop()), "")
 }
 
+// What one turn acknowledges of one check point is one record; each request is answered.
+func TestService_Ack_OneTurn(t *testing.T) {
+	d := newDesk(t, nil)
+	d.send("T", 0, "a", "b", "c")
+	list := d.pop()
+	before := d.store.Queue(topic.Timer, 0).Max()
+	var opaques []int32
+	for _, g := range list[:2] {
+		d.opaque++
+		opaques = append(opaques, d.opaque)
+		c := &protocol.Call{Command: protocol.Command{Code: protocol.AckMessage, Opaque: d.opaque}, Peer: d.peer, Turn: d.turn}
+		for _, f := range d.of(g) {
+			k, v, _ := strings.Cut(f, "=")
+			c.Set(k, v)
+		}
+		d.serve(c)
+	}
+	d.turn.Appends.Commit(d.turn)
+	want(t, "records", d.store.Queue(topic.Timer, 0).Max()-before, int64(1))
+	for _, opaque := range opaques {
+		if a := d.answer(opaque); a == nil || a.Code != protocol.Success {
+			t.Errorf("answer %+v", a)
+		}
+	}
+	d.restart(true)
+	d.pass(15 * time.Second)
+	want(t, "open", bodies(d.pop()), "c")
+}
+
 // Many acknowledgements in one request, of the topic and of its retry topic.
 func TestService_BatchAck(t *testing.T) {
 	d := newDesk(t, nil)

@@ -71,9 +71,7 @@ func (s *Service) replay(m *message.Record, now time.Time) {
 			a.Offsets = append(a.Offsets[:0], a.Offset)
 		}
 		c := s.shelf([]byte(a.Group), []byte(a.Topic)).cursor(a.QueueID)
-		for _, offset := range a.Offsets {
-			s.acked(c, leaseKey{a.Start, a.PopMs}, offset)
-		}
+		s.acked(c, leaseKey{a.Start, a.PopMs}, a.Offsets)
 	}
 }
 

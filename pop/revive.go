@@ -33,14 +33,15 @@ var rePutAfter = []int64{10, 20, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540,
 
 // reviver delivers again what was not acknowledged in time. It belongs to one goroutine.
 type reviver struct {
-	s       *Service
-	courier Courier
-	journal *journal
-	queues  []*reviveQueue
-	due     []*alarm
-	buf     []byte
-	staged  int      // bytes
-	lent    []relent // check points written anew, to be lent once they are in the log
+	s          *Service
+	courier    Courier
+	journal    *journal
+	queues     []*reviveQueue
+	due        []*alarm
+	buf        []byte
+	staged     int // bytes
+	complained time.Time
+	lent       []relent // check points written anew, to be lent once they are in the log
 }
 
 type relent struct {
@@ -124,7 +125,7 @@ func (r *reviver) deliver(ctx context.Context, leases []*alarm, now time.Time) {
 		}
 		err := r.commit(ctx, now)
 		if err != nil {
-			r.s.cfg.Log.Warn("popped messages not delivered again", "leases", n, "err", err)
+			r.complain(now, err)
 		}
 		for _, a := range leases[:n] {
 			l := a.lease
@@ -141,6 +142,14 @@ func (r *reviver) deliver(ctx context.Context, leases []*alarm, now time.Time) {
 			l.cursor.mu.Unlock()
 		}
 		leases = leases[n:]
+	}
+}
+
+// complain says from time to time that nothing can be delivered.
+func (r *reviver) complain(now time.Time, err error) {
+	if now.Sub(r.complained) >= time.Minute {
+		r.complained = now
+		r.s.cfg.Log.Warn("popped messages not delivered again", "err", err)
 	}
 }
 
@@ -176,7 +185,7 @@ func (r *reviver) stage(ck *Checkpoint, revive int32, now time.Time) {
 			done = append(done, offset)
 		}
 	}
-	if len(done) == 0 {
+	if len(done) == 0 || s.cfg.Slave() { // who acts for a master brings messages elsewhere, and this record would mean nothing there
 		return
 	}
 	a := Ack{Offset: -1, Offsets: done, Broker: ck.Broker, Group: ck.Group, PopMs: ck.PopMs, QueueID: ck.QueueID, Start: ck.Start, Topic: ck.Topic}
@@ -248,7 +257,7 @@ func retryProperties(m *message.Record, ck *Checkpoint) []byte {
 // ensure makes the retry topic of a group, which begins with its first message.
 func (r *reviver) ensure(name, group string) error {
 	s := r.s
-	if s.cfg.Topics.Get([]byte(name)) != nil {
+	if s.cfg.Slave() || s.cfg.Topics.Get([]byte(name)) != nil { // a slave's topics are its master's
 		return nil
 	}
 	if err := s.cfg.Topics.Ensure(topic.NewConfig(name, 1)); err != nil {

@@ -49,6 +49,8 @@ type Batch struct {
 	due    atomic.Int64 // log position at which a parked answer or a bell may be due
 	rung   atomic.Bool  // wake was posted and has not run
 	wake   func(t *protocol.Turn)
+	before []func(t *protocol.Turn)
+	kept   map[any]any
 	out    Outcome // of the record that is being answered
 	more   []int64
 	uniq   []byte // bytes that staged entries refer to
@@ -119,8 +121,28 @@ func (b *Batch) stage(s staged, uniq []byte) {
 	b.staged = append(b.staged, s)
 }
 
+// Before has fn called once, when this turn's batch is about to be appended: for a stager that puts together what a turn
+// brings.
+func (b *Batch) Before(fn func(t *protocol.Turn)) { b.before = append(b.before, fn) }
+
+// Keep has the batch hold what a stager has for each I/O context, Kept returns it, or nil.
+func (b *Batch) Keep(stager, what any) {
+	if b.kept == nil {
+		b.kept = make(map[any]any)
+	}
+	b.kept[stager] = what
+}
+
+// Kept returns what a stager keeps here.
+func (b *Batch) Kept(stager any) any { return b.kept[stager] }
+
 // Commit appends everything staged with one write, rings the bells and answers what need not wait.
 func (b *Batch) Commit(t *protocol.Turn) {
+	for i, fn := range b.before {
+		b.before[i] = nil
+		fn(t)
+	}
+	b.before = b.before[:0]
 	if len(b.staged) == 0 {
 		return
 	}
