@@ -60,6 +60,7 @@ type Broker struct {
 	member    *member.Service
 	manage    *manage.Service
 	table     *dispatch.Table
+	replies   *dispatch.Table // no table, but the pool of those that wait for a producer to take a reply
 	server    *remoting.Server
 	outgoing  *remoting.Client
 	registrar *registrar

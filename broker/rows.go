@@ -23,6 +23,8 @@ func (b *Broker) rows() []dispatch.Row {
 		turn(protocol.SendMessageV2, b.take),
 		turn(protocol.SendBatchMessage, b.take),
 		turn(protocol.RecallMessage, b.send.Recall),
+		turn(protocol.SendReplyMessage, b.takeReply),
+		turn(protocol.SendReplyMessageV2, b.takeReply),
 
 		turn(protocol.PullMessage, b.pull.Pull),
 		turn(protocol.LitePullMessage, b.pull.Pull),
@@ -109,8 +111,24 @@ func (b *Broker) rows() []dispatch.Row {
 
 // take serves sends, but by a master that is not ready yet, or is leaving: a producer then tries another broker.
 func (b *Broker) take(c *protocol.Call) error {
+	if err := b.away(); err != nil {
+		return err
+	}
+	return b.send.Send(c)
+}
+
+// takeReply is take for replies.
+func (b *Broker) takeReply(c *protocol.Call) error {
+	if err := b.away(); err != nil {
+		return err
+	}
+	return b.send.Reply(c)
+}
+
+// away refuses messages while none are taken.
+func (b *Broker) away() error {
 	if !b.taking.Load() && !b.isSlave() {
 		return protocol.Errorf(protocol.ServiceNotAvailable, "service not available now: this broker is starting or stopping")
 	}
-	return b.send.Send(c)
+	return nil
 }

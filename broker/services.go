@@ -102,6 +102,14 @@ func (b *Broker) buildServices() error {
 		NewID:          func() []byte { return ids.Append(nil, time.Now()) },
 		Failed:         func() { b.board.PutFailed.Add(1) },
 		StartAt:        s.Int64("startAcceptSendRequestTimeStamp"),
+		Replies: send.Replies{
+			Push: func(c *protocol.Call, run func(ctx context.Context, c *protocol.Call) error) {
+				b.replies.Offload(c, answered(run))
+			},
+			Resume:   b.resume,
+			Producer: b.clients.Producers.Find,
+			Keep:     func() bool { return s.Bool("storeReplyMessageEnable") },
+		},
 	})
 	b.pull = pull.New(pull.Config{
 		Topics: b.topics, Groups: groups{b}, Queues: b.store, Clients: b.clients.Consumers, Offsets: b.offsets,
@@ -124,7 +132,7 @@ func (b *Broker) buildServices() error {
 	b.query = query.New(query.Config{Topics: b.topics, Groups: b.groups, Store: b.store, Offsets: b.offsets})
 	b.member = member.New(member.Config{
 		Topics: b.topics, Groups: groups{b}, Clients: b.clients, Offload: b.offload,
-		Resume:     func(c *protocol.Call, run func(c *protocol.Call) error) { b.table.Resume(c, run) },
+		Resume:     b.resume,
 		RejectPull: b.live.rejectPull.Load, Notifies: b.live.notifyGroups.Load, PropertyFilter: s.Bool("enablePropertyFilter"), Set: others{b},
 		Broker: b.id.name, Routes: newRoutes(b), Modes: meta.NewRequestModes(b.carried.RequestModes), Balance: b.balance, Pops: true,
 	})
@@ -139,6 +147,7 @@ func (b *Broker) buildServices() error {
 		Reset: func(q *consumequeue.Queue) { b.grew(nil, q) },
 		HA:    b.haStatus,
 	})
+	b.replies = dispatch.New(dispatch.Config{Workers: s.Int("replyThreadPoolNums"), Queue: s.Int("replyThreadPoolQueueCapacity"), Log: b.component("requests")}, nil)
 	b.table = dispatch.New(dispatch.Config{
 		Log:    b.component("requests"),
 		Closed: b.closedPeer,
@@ -186,10 +195,17 @@ func (b *Broker) closedPeer(t *protocol.Turn, p protocol.Peer) {
 
 // offload hands a call of the turn to the pool; run answers it, or returns the error to answer.
 func (b *Broker) offload(c *protocol.Call, run func(ctx context.Context, c *protocol.Call) error) {
-	b.table.Offload(c, func(ctx context.Context, c *protocol.Call) (*dispatch.Reply, error) {
-		return dispatch.Answered, run(ctx, c)
-	})
+	b.table.Offload(c, answered(run))
 }
+
+func answered(run func(ctx context.Context, c *protocol.Call) error) dispatch.PoolHandler {
+	return func(ctx context.Context, c *protocol.Call) (*dispatch.Reply, error) {
+		return dispatch.Answered, run(ctx, c)
+	}
+}
+
+// resume runs the rest of a call of the pool in a turn of its peer.
+func (b *Broker) resume(c *protocol.Call, run func(c *protocol.Call) error) { b.table.Resume(c, run) }
 
 func (b *Broker) again(c *protocol.Call) { b.table.Again(c) }
 

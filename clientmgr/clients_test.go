@@ -182,3 +182,39 @@ func TestProducers_Unregister(t *testing.T) {
 		t.Error("still there")
 	}
 }
+
+// A producer is found by its ID over the connection that it was heard of last, until that has left all groups.
+func TestProducers_Find(t *testing.T) {
+	s := NewProducers()
+	one, two := &peer{}, &peer{}
+	check := func(id string, want protocol.Peer) {
+		t.Helper()
+		if got := s.Find(id); got != want {
+			t.Errorf("%s is at %v, want %v", id, got, want)
+		}
+	}
+	check("a", nil)
+	for _, group := range []string{"g", "h"} {
+		s.Register(start, group, Client{ID: "a", Peer: one})
+	}
+	check("a", one)
+	s.Unregister("g", one)
+	check("a", one)
+	s.Register(start, "g", Client{ID: "a", Peer: two}) // it has connected again
+	check("a", two)
+	s.Unregister("h", one)
+	s.Closed(one)
+	check("a", two)
+	s.Register(start, "g", Client{ID: "b", Peer: two})
+	check("a", nil)
+	check("b", two)
+	s.Register(start, "h", Client{ID: "b", Peer: two})
+	s.Closed(two)
+	check("b", nil)
+	s.Register(start, "g", Client{ID: "b", Peer: one})
+	s.Expire(start.Add(time.Hour))
+	check("b", nil)
+	if len(s.ids) != 0 {
+		t.Errorf("%d ids are left", len(s.ids))
+	}
+}

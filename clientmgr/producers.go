@@ -11,14 +11,15 @@ import (
 
 // Producers is the table of producer groups. All methods may be called from any goroutine.
 type Producers struct {
-	mu     sync.RWMutex // guards both maps
+	mu     sync.RWMutex // guards the maps
 	groups map[string]map[protocol.Peer]*Client
 	peers  groupsOf
+	ids    map[string]protocol.Peer // the connection over which a client ID was heard last
 }
 
 // NewProducers makes an empty table.
 func NewProducers() *Producers {
-	return &Producers{groups: make(map[string]map[protocol.Peer]*Client), peers: make(groupsOf)}
+	return &Producers{groups: make(map[string]map[protocol.Peer]*Client), peers: make(groupsOf), ids: make(map[string]protocol.Peer)}
 }
 
 // Register adds a client to a group, or notes that it is still there. It returns false if the connection is in too
@@ -43,9 +44,25 @@ func (s *Producers) Register(now time.Time, group string, c Client) bool {
 		old = new(Client)
 		members[c.Peer] = old
 	}
+	s.forget(old)
 	*old = c
 	old.Seen = now
+	s.ids[c.ID] = c.Peer
 	return true
+}
+
+// Find returns the connection of a client that is in any group, nil if there is none.
+func (s *Producers) Find(id string) protocol.Peer {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.ids[id]
+}
+
+// forget takes the ID of a member away, if it is still that of its connection. The caller holds s.mu.
+func (s *Producers) forget(c *Client) {
+	if c.Peer != nil && s.ids[c.ID] == c.Peer {
+		delete(s.ids, c.ID)
+	}
 }
 
 // Unregister takes a connection out of a group.
@@ -62,6 +79,7 @@ func (s *Producers) Closed(p protocol.Peer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, group := range s.peers[p] {
+		s.forget(s.groups[group][p])
 		s.leave(group, p)
 	}
 	delete(s.peers, p)
@@ -112,8 +130,12 @@ func (s *Producers) All() map[string][]Client {
 // leave takes p out of a group and tells whether it was in it. The caller holds s.mu and sees to s.peers.
 func (s *Producers) leave(group string, p protocol.Peer) bool {
 	members := s.groups[group]
-	if members[p] == nil {
+	c := members[p]
+	if c == nil {
 		return false
+	}
+	if len(s.peers[p]) == 1 { // its last
+		s.forget(c)
 	}
 	delete(members, p)
 	if len(members) == 0 {

@@ -43,6 +43,7 @@ var scenarios = []scenario{
 	{"pull", []string{"pull"}, func(t *testing.T, c *cluster, p *peer, topic string) { pull(t, c, p, topic, "pull") }},
 	{"litepull", []string{"litepull"}, func(t *testing.T, c *cluster, p *peer, topic string) { pull(t, c, p, topic, "litepull") }},
 	{"resume", nil, resume},
+	{"request", []string{"request"}, requestReply},
 	{"rebalance", nil, func(t *testing.T, c *cluster, p *peer, topic string) { rebalance(t, p, topic) }},
 	{"serverbalance", []string{"serverbalance"}, serverBalance},
 	{"pop", []string{"serverbalance"}, popMode},
@@ -362,6 +363,36 @@ func serverBalance(t *testing.T, c *cluster, p *peer, topic string) {
 	})
 	p.do(t, "op", "unsubscribe", "name", one)
 	p.do(t, "op", "unsubscribe", "name", two)
+}
+
+// requestReply has a producer wait for the answer of a consumer: to a small message, a compressed one, and to one that nobody answers.
+func requestReply(t *testing.T, c *cluster, p *peer, topic string) {
+	subscribe(t, p, topic, topic, "reply", "true")
+	consumer := topic
+	ask := func(i int, more ...string) string {
+		t.Helper()
+		return p.do(t, append([]string{"op", "request", "group", "P-" + topic, "topic", topic, "first", strconv.Itoa(i)}, more...)...).Get("reply")
+	}
+	for i := range 5 {
+		if got, want := ask(i, "body", "ping "), "re:ping "+strconv.Itoa(i); got != want {
+			t.Errorf("reply %q, want %q", got, want)
+		}
+	}
+	large := strings.Repeat("x", 20_000)
+	if got := ask(7, "body", large); got != "re:"+large+"7" {
+		t.Errorf("a reply of %d bytes", len(got))
+	}
+	p.do(t, "op", "unsubscribe", "name", consumer)
+	if _, err := p.try("op", "request", "group", "P-"+topic, "topic", topic, "timeout", "2000"); err == nil {
+		t.Error("a reply although nobody answers")
+	}
+	// A reply to a client that is gone is kept, and its sender told that nobody has it.
+	w := dial(t, c.brokers[0].addr)
+	a, err := w.call(324, map[string]string{"producerGroup": "g", "topic": "DefaultCluster_REPLY_TOPIC", "defaultTopic": "TBW102", "defaultTopicQueueNums": "4",
+		"queueId": "0", "sysFlag": "0", "bornTimestamp": "1", "flag": "0", "properties": "REPLY_TO_CLIENT\x01gone\x02"}, []byte("late"))
+	if err != nil || a.code != 1 || a.remark != "push reply message fail, channel of <gone> not found." || len(a.ext["msgId"]) != 32 {
+		t.Errorf("%v: %+v", err, a)
+	}
 }
 
 // TestLostConsumer kills a client: what it had goes to the other member of its group at once, because the broker sees the

@@ -39,7 +39,7 @@ var peerKinds = []*peerKind{
 	goPeer,
 	{
 		name:  "node",
-		lacks: []string{"sql", "oneway", "batch", "orderly", "pull", "litepull", "vip", "shard", "autocreate", "serverbalance"},
+		lacks: []string{"sql", "oneway", "batch", "orderly", "pull", "litepull", "vip", "shard", "autocreate", "serverbalance", "request"},
 		setup: sync.OnceValue(func() error {
 			_, err := tool("peers/node", nil, "npm", "ci", "--no-audit", "--no-fund", "--prefer-offline")
 			return err

@@ -113,7 +113,11 @@ func (d *desk) send(code int32, name, props string, body []byte) protocol.Comman
 		{"batch", fmt.Sprint(code == protocol.SendBatchMessage)}} {
 		c.Fields = append(c.Fields, protocol.Field{Key: []byte(v2[f.key]), Value: []byte(f.val)})
 	}
-	if err := d.svc.Send(c); err != nil {
+	serve := d.svc.Send
+	if code == protocol.SendReplyMessageV2 {
+		serve = d.svc.Reply
+	}
+	if err := serve(c); err != nil {
 		c.Fail(err)
 	}
 	d.batch.Commit(turn)

@@ -1,4 +1,4 @@
-// Package send takes messages from producers: single, batch and one-way. It checks what Java checks, in Java's
+// Package send takes messages from producers: single, batch and one-way, and the replies of consumers. It checks what Java checks, in Java's
 // order, stages the record and answers when put says that it is safe.
 package send
 
@@ -61,9 +61,11 @@ type Config struct {
 	NewID          func() []byte       // a UNIQ_KEY for a message that came without
 	Failed         func()              // counts what the store refused
 	StartAt        int64               // startAcceptSendRequestTimeStamp, ms; 0 is at once
+
+	Replies Replies // what replies need
 }
 
-// Service serves SEND_MESSAGE, SEND_MESSAGE_V2 and SEND_BATCH_MESSAGE.
+// Service serves SEND_MESSAGE, SEND_MESSAGE_V2, SEND_BATCH_MESSAGE, SEND_REPLY_MESSAGE and SEND_REPLY_MESSAGE_V2.
 type Service struct {
 	cfg    Config
 	added  []byte // properties that the broker adds to every single message, after CLUSTER
@@ -94,8 +96,8 @@ func New(cfg Config) *Service {
 // carry MSG_REGION and TRACE_ON, errors too, but for a plain slave's: Java looks at the role before all else. Source: Java
 // SendMessageProcessor, rejectRequest; the order of checks is Java's.
 func (s *Service) Send(c *protocol.Call) error {
-	if s.cfg.Slave() && !s.cfg.ActingMaster {
-		return protocol.Errorf(protocol.SystemBusy, "[REJECTREQUEST]system busy, start flow control for a while")
+	if e := s.slave(); e != nil {
+		return e
 	}
 	var h protocol.SendMessageRequest
 	var err error
@@ -113,53 +115,70 @@ func (s *Service) Send(c *protocol.Call) error {
 	return nil
 }
 
+// slave refuses what a plain slave is sent.
+func (s *Service) slave() error {
+	if s.cfg.Slave() && !s.cfg.ActingMaster {
+		return protocol.Errorf(protocol.SystemBusy, "[REJECTREQUEST]system busy, start flow control for a while")
+	}
+	return nil
+}
+
 // take checks and stages; what it returns is answered.
 func (s *Service) take(c *protocol.Call, h *protocol.SendMessageRequest) *protocol.Error {
+	q, cfg, e := s.queue(c, h)
+	switch {
+	case e != nil || q == nil:
+		return e
+	case h.Batch.V || c.Code == protocol.SendBatchMessage:
+		return s.stageBatch(c, h, q, cfg)
+	}
+	return s.stageOne(c, h, q, cfg)
+}
+
+// queue finds the queue that a send is for. With neither a queue nor an error the call comes again when its topic was made.
+func (s *Service) queue(c *protocol.Call, h *protocol.SendMessageRequest) (*consumequeue.Queue, *topic.Config, *protocol.Error) {
 	if s.cfg.StartAt > c.Turn.Now.UnixMilli() {
-		return protocol.Errorf(protocol.SystemError, "broker unable to service, until %d", s.cfg.StartAt)
+		return nil, nil, protocol.Errorf(protocol.SystemError, "broker unable to service, until %d", s.cfg.StartAt)
 	}
 	if s.cfg.Slave() { // before a topic is made: a slave's topics are its master's
-		return protocol.Errorf(protocol.ServiceNotAvailable, "service not available now: this broker is a slave, messages are put to its master")
+		return nil, nil, protocol.Errorf(protocol.ServiceNotAvailable, "service not available now: this broker is a slave, messages are put to its master")
 	}
 	cfg := s.cfg.Topics.Get(h.Topic)
 	if cfg == nil {
 		if e := checkName(h.Topic); e != nil {
-			return e
+			return nil, nil, e
 		}
 		if !topic.MaySend(h.Topic) {
-			return forbidden(h.Topic)
+			return nil, nil, forbidden(h.Topic)
 		}
 		if group, ok := topic.GroupOfRetry(h.Topic); ok && s.cfg.Groups.Get(group) == nil {
-			return noGroup(group)
+			return nil, nil, noGroup(group)
 		}
 		s.create(c, h)
-		return nil
+		return nil, nil, nil
 	}
 	if !s.cfg.Writable() && cfg.Order {
-		return protocol.Errorf(protocol.NoPermission, "the broker sending message is forbidden")
+		return nil, nil, protocol.Errorf(protocol.NoPermission, "the broker sending message is forbidden")
 	}
 	if !topic.MaySend(h.Topic) {
-		return forbidden(h.Topic)
+		return nil, nil, forbidden(h.Topic)
 	}
 	id := h.QueueID
 	if id >= max(cfg.ReadQueueNums, cfg.WriteQueueNums) {
-		return protocol.Errorf(protocol.InvalidParameter, "request queueId[%d] is illegal, %s Producer: %s",
+		return nil, nil, protocol.Errorf(protocol.InvalidParameter, "request queueId[%d] is illegal, %s Producer: %s",
 			id, describe(cfg), c.Peer.RemoteAddr())
 	}
 	if id < 0 {
 		id = rand.Int32N(max(cfg.WriteQueueNums, 1))
 	}
 	if group, ok := topic.GroupOfRetry(h.Topic); ok && s.cfg.Groups.Get(group) == nil {
-		return noGroup(group)
+		return nil, nil, noGroup(group)
 	}
 	q := s.cfg.Queues.Find(h.Topic, id)
 	if q == nil {
 		q = s.cfg.Queues.Queue(string(h.Topic), id)
 	}
-	if h.Batch.V || c.Code == protocol.SendBatchMessage {
-		return s.stageBatch(c, h, q, cfg)
-	}
-	return s.stageOne(c, h, q, cfg)
+	return q, cfg, nil
 }
 
 func (s *Service) stageOne(c *protocol.Call, h *protocol.SendMessageRequest, q *consumequeue.Queue, cfg *topic.Config) *protocol.Error {

@@ -58,6 +58,8 @@ func (p *peer) run(cmd, answer url.Values) error {
 	switch cmd.Get("op") {
 	case "produce":
 		return p.produce(cmd, answer)
+	case "request":
+		return p.request(cmd, answer)
 	case "subscribe":
 		return p.subscribe(cmd)
 	case "unsubscribe":
@@ -83,7 +85,8 @@ func (s toShard) Select(m *primitive.Message, queues []*primitive.MessageQueue, 
 	return queues[shard%len(queues)]
 }
 
-func (p *peer) produce(cmd, answer url.Values) error {
+// producer returns the one with the command's settings.
+func (p *peer) producer(cmd url.Values) (rocketmq.Producer, error) {
 	key := cmd.Get("group") + cmd.Get("vip") + cmd.Get("compress")
 	client, ok := p.producers[key]
 	if !ok {
@@ -98,12 +101,34 @@ func (p *peer) produce(cmd, answer url.Values) error {
 			producer.WithVIPChannel(cmd.Get("vip") == "true"), producer.WithCompressMsgBodyOverHowmuch(threshold),
 			producer.WithQueueSelector(toShard{producer.NewRoundRobinQueueSelector()}))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if err := client.Start(); err != nil {
-			return err
+			return nil, err
 		}
 		p.producers[key] = client
+	}
+	return client, nil
+}
+
+func (p *peer) request(cmd, answer url.Values) error {
+	client, err := p.producer(cmd)
+	if err != nil {
+		return err
+	}
+	m := primitive.NewMessage(cmd.Get("topic"), body(cmd, number(cmd, "first", 0)))
+	reply, err := client.Request(context.Background(), time.Duration(number(cmd, "timeout", 15000))*time.Millisecond, m)
+	if err != nil {
+		return err
+	}
+	answer.Set("reply", string(reply.Body))
+	return nil
+}
+
+func (p *peer) produce(cmd, answer url.Values) error {
+	client, err := p.producer(cmd)
+	if err != nil {
+		return err
 	}
 	ctx := context.Background()
 	var msgs []*primitive.Message
@@ -184,9 +209,26 @@ func (p *peer) subscribe(cmd url.Values) error {
 	if err != nil {
 		return err
 	}
-	err = c.Subscribe(cmd.Get("topic"), selector(cmd), func(_ context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
+	var replier rocketmq.Producer
+	if cmd.Get("reply") == "true" {
+		if replier, err = p.producer(url.Values{"group": {"R-" + name}}); err != nil {
+			return err
+		}
+	}
+	err = c.Subscribe(cmd.Get("topic"), selector(cmd), func(ctx context.Context, msgs ...*primitive.MessageExt) (consumer.ConsumeResult, error) {
 		for _, m := range msgs {
 			p.message(name, m)
+			if replier == nil {
+				continue
+			}
+			reply, err := consumer.CreateReplyMessage(m, nil)
+			if err == nil {
+				reply.Body = append([]byte("re:"), m.Body...) // which the library takes for properties
+				_, err = replier.SendSync(ctx, reply)
+			}
+			if err != nil {
+				return consumer.ConsumeRetryLater, err
+			}
 		}
 		return consumer.ConsumeSuccess, nil
 	})

@@ -28,6 +28,7 @@ import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendCallback;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
+import org.apache.rocketmq.client.utils.MessageUtil;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
 import org.apache.rocketmq.common.message.MessageExt;
@@ -70,6 +71,7 @@ public class Peer {
     private static void run(Map<String, String> cmd, Map<String, String> answer) throws Exception {
         switch (cmd.get("op")) {
             case "produce": produce(cmd, answer); break;
+            case "request": answer.put("reply", new String(producer(cmd).request(new Message(cmd.get("topic"), body(cmd, integer(cmd, "first", 0))), integer(cmd, "timeout", 15000)).getBody(), StandardCharsets.UTF_8)); break;
             case "subscribe": subscribe(cmd); break;
             case "unsubscribe": CONSUMERS.remove(cmd.get("name")).shutdown(); break;
             case "pull": pull(cmd, answer); break;
@@ -79,7 +81,7 @@ public class Peer {
         }
     }
 
-    private static void produce(Map<String, String> cmd, Map<String, String> answer) throws Exception {
+    private static DefaultMQProducer producer(Map<String, String> cmd) throws Exception {
         boolean vip = "true".equals(cmd.get("vip"));
         boolean compress = !"false".equals(cmd.get("compress"));
         String key = cmd.get("group") + vip + compress;
@@ -96,6 +98,11 @@ public class Peer {
             p.start();
             PRODUCERS.put(key, p);
         }
+        return p;
+    }
+
+    private static void produce(Map<String, String> cmd, Map<String, String> answer) throws Exception {
+        DefaultMQProducer p = producer(cmd);
         int count = integer(cmd, "count", 1), first = integer(cmd, "first", 0), shard = integer(cmd, "shard", -1);
         List<Message> msgs = new ArrayList<>();
         for (int i = first; i < first + count; i++) {
@@ -189,8 +196,18 @@ public class Peer {
                 return ConsumeOrderlyStatus.SUCCESS;
             });
         } else {
+            DefaultMQProducer replier = "true".equals(cmd.get("reply")) ? producer(new HashMap<>(Map.of("group", "R-" + name))) : null;
             c.registerMessageListener((MessageListenerConcurrently) (msgs, ctx) -> {
-                msgs.forEach(m -> message(name, m));
+                for (MessageExt m : msgs) {
+                    message(name, m);
+                    if (replier != null) {
+                        try {
+                            replier.send(MessageUtil.createReplyMessage(m, ("re:" + new String(m.getBody(), StandardCharsets.UTF_8)).getBytes(StandardCharsets.UTF_8)), 15000);
+                        } catch (Exception e) {
+                            throw new IllegalStateException(e);
+                        }
+                    }
+                }
                 if (msgs.get(0).getReconsumeTimes() < integer(cmd, "fail", 0)) {
                     return ConsumeConcurrentlyStatus.RECONSUME_LATER;
                 }
