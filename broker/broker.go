@@ -144,7 +144,7 @@ func (b *Broker) component(name string) *slog.Logger { return b.log.With("compon
 func (b *Broker) openState() (err error) {
 	s, d := b.cfg.Settings, newDirs(b.cfg.Settings)
 	b.registrar = newRegistrar(b.id, s, b.live, b.component("registration"))
-	b.topics, err = meta.OpenTopics(meta.Config{FS: b.cfg.FS, Dir: d.config, Log: b.component("topics"), Changed: b.registrar.mark})
+	b.topics, err = meta.OpenTopics(meta.Config{FS: b.cfg.FS, Dir: d.config, Log: b.component("topics"), Changed: b.registrar.mark, Light: s.Bool("enableLmq")})
 	if err != nil {
 		return err
 	}
@@ -200,11 +200,11 @@ func (b *Broker) openState() (err error) {
 	if err := b.openIndex(d.root); err != nil {
 		return err
 	}
-	b.groups, err = meta.OpenGroups(meta.Config{FS: b.cfg.FS, Dir: d.config, Log: b.component("groups")})
+	b.groups, err = meta.OpenGroups(meta.Config{FS: b.cfg.FS, Dir: d.config, Log: b.component("groups"), Light: s.Bool("enableLmq")})
 	if err != nil {
 		return err
 	}
-	b.offsets, err = offset.Open(offset.Config{FS: b.cfg.FS, Dir: d.config, Interval: s.Duration("flushConsumerOffsetInterval"), VersionStep: s.Int64("consumerOffsetUpdateVersionStep"), Log: b.component("offsets")})
+	b.offsets, err = offset.Open(offset.Config{FS: b.cfg.FS, Dir: d.config, Interval: s.Duration("flushConsumerOffsetInterval"), VersionStep: s.Int64("consumerOffsetUpdateVersionStep"), Light: s.Bool("enableLmq"), Log: b.component("offsets")})
 	if err != nil {
 		return err
 	}

@@ -49,6 +49,15 @@ func OpenGroups(cfg Config) (*Groups, error) {
 	return g, nil
 }
 
+// Get returns the configuration of that name, or nil. It never blocks, and allocates for light groups only. Source: Java
+// LmqSubscriptionGroupManager.
+func (g *Groups) Get(name []byte) *topic.GroupConfig {
+	if g.cfg.Light && topic.IsLMQ(name) {
+		return topic.NewGroupConfig(string(name))
+	}
+	return g.Table.Get(name)
+}
+
 // Create makes a group with defaults, as a first heartbeat or pull does where that is allowed; the caller checks
 // that, and the name. It returns the group that is there if somebody was faster.
 func (g *Groups) Create(name string) (*topic.GroupConfig, error) {

@@ -31,6 +31,8 @@ type Config struct {
 	// Changed, when set, is told the names that were created, changed or deleted, after the fact and without locks
 	// held. The broker registers with the name servers then.
 	Changed func(names []string)
+	// Light: every name that begins with %LMQ% is a topic with one queue, and a group, without being in a table (enableLmq).
+	Light bool
 }
 
 // Table is what Topics and Groups have in common. C is the configuration of one entry; what the table hands out is

@@ -46,6 +46,15 @@ func OpenTopics(cfg Config) (*Topics, error) {
 	return t, nil
 }
 
+// Get returns the configuration of that name, or nil. It never blocks, and allocates for light topics only. Source: Java
+// LmqTopicConfigManager.
+func (t *Topics) Get(name []byte) *topic.Config {
+	if t.cfg.Light && topic.IsLMQ(name) {
+		return topic.NewConfig(string(name), 1)
+	}
+	return t.Table.Get(name)
+}
+
 // Create makes a topic that a producer asked for, in the image of a template: its permission without the inherit
 // bit, its filter type, and as many queues as the producer wants, but not more than the template has. It returns
 // the topic that is there if somebody was faster, and nil if the template is missing or may not be inherited

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"rocketd/offset"
 	"rocketd/protocol"
 )
 
@@ -23,7 +24,7 @@ func (f *follower) syncOffsets(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	now := w.OffsetTable
+	now := offset.Whole(w.OffsetTable, w.LmqOffsetTable)
 	if f.shown != nil && f.shown.TookBack(now) {
 		boot, err := f.bootTime(ctx)
 		if err != nil {

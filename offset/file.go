@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -11,43 +12,84 @@ import (
 	"rocketd/internal/durable"
 	"rocketd/internal/laxjson"
 	"rocketd/protocol"
+	"rocketd/topic"
 )
 
 // file is the content of consumerOffset.json, and of the answer that a slave synchronises from.
 //
 //	{"dataVersion":{…},"groupTopicMap":{"G":["T"]},"offsetTable":{"T@G":{0:5,1:7}}}
 //
-// groupTopicMap says nothing that offsetTable does not say; Java writes it and does not read it.
+// With light groups it is lmqConsumerOffset.json and has "lmqOffsetTable":{"T@%LMQ%g":5} too. Source: Java
+// ConsumerOffsetManager, LmqConsumerOffsetManager. groupTopicMap says nothing that offsetTable does not say; Java writes it and does not read it.
 type file struct {
 	DataVersion   protocol.DataVersion       `json:"dataVersion"`
 	GroupTopicMap map[string][]string        `json:"groupTopicMap"`
 	OffsetTable   map[string]map[int32]int64 `json:"offsetTable"`
+	Light         *map[string]int64          `json:"lmqOffsetTable"`
 }
 
-// Open loads the table. A missing file is an empty table; a broken one falls back to its backup.
+// fileName is the file of a broker that has light groups, or that has none.
+func fileName(light bool) string {
+	if light {
+		return "lmqConsumerOffset.json"
+	}
+	return "consumerOffset.json"
+}
+
+// Whole puts the offsets of light groups, which have queue 0 only, to the others. The arguments are not used afterwards.
+func Whole(offsets All, light map[string]int64) All {
+	if offsets == nil && len(light) > 0 {
+		offsets = make(All)
+	}
+	for key, offset := range light {
+		offsets[key] = map[int32]int64{0: offset}
+	}
+	return offsets
+}
+
+// Open loads the table. A missing file is an empty table; a broken one falls back to its backup. Where light groups were
+// switched on or off since the last write, the file of the other setting is taken if this one's is missing.
 func Open(cfg Config) (*Table, error) {
 	t := newTable(cfg)
+	for _, light := range []bool{cfg.Light, !cfg.Light} {
+		found, err := t.load(filepath.Join(cfg.Dir, fileName(light)))
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			break
+		}
+	}
+	return t, nil
+}
+
+// load reads a file, if it is there.
+func (t *Table) load(path string) (found bool, _ error) {
 	var f file
-	_, fallback, err := durable.Read(cfg.FS, t.path, func(data []byte) error {
+	data, fallback, err := durable.Read(t.cfg.FS, path, func(data []byte) error {
 		f = file{}
 		return laxjson.Unmarshal(data, &f)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("cannot load consumer offsets: %w", err)
+		return false, fmt.Errorf("cannot load consumer offsets: %w", err)
 	}
 	if fallback != nil {
-		cfg.Log.Warn("consumer offsets loaded from backup", "err", fallback)
+		t.cfg.Log.Warn("consumer offsets loaded from backup", "err", fallback)
 	}
 	t.version = f.DataVersion
-	for key, offsets := range f.OffsetTable {
+	all := All(f.OffsetTable)
+	if f.Light != nil {
+		all = Whole(all, *f.Light)
+	}
+	for key, offsets := range all {
 		topic, group, ok := strings.Cut(key, "@")
 		if !ok {
-			cfg.Log.Warn("consumer offsets without a group ignored", "key", key)
+			t.cfg.Log.Warn("consumer offsets without a group ignored", "key", key)
 			continue
 		}
 		t.shard([]byte(group)).create(group, topic).committed = offsets
 	}
-	return t, nil
+	return data != nil, nil
 }
 
 // Run writes the table down whenever it has changed, each Interval, until the context ends. A write that fails is
@@ -117,12 +159,23 @@ func (t *Table) content() file {
 		GroupTopicMap: make(map[string][]string),
 		OffsetTable:   make(map[string]map[int32]int64),
 	}
+	if t.cfg.Light {
+		f.Light = &map[string]int64{}
+	}
 	t.each(func(group string, topics map[string]*queues) {
+		if t.cfg.Light && topic.IsLMQ(group) {
+			for name, q := range topics {
+				if offset, ok := q.committed[0]; ok {
+					(*f.Light)[name+"@"+group] = offset
+				}
+			}
+			return
+		}
 		var names []string
-		for topic, q := range topics {
+		for name, q := range topics {
 			if len(q.committed) > 0 {
-				f.OffsetTable[topic+"@"+group] = maps.Clone(q.committed)
-				names = append(names, topic)
+				f.OffsetTable[name+"@"+group] = maps.Clone(q.committed)
+				names = append(names, name)
 			}
 		}
 		if len(names) > 0 {

@@ -28,7 +28,10 @@ type Config struct {
 	// VersionStep is the number of commits that make a new data version; 0 means 500
 	// (consumerOffsetUpdateVersionStep).
 	VersionStep int64
-	Log         *slog.Logger
+	// Light: the file is lmqConsumerOffset.json, in which groups whose names begin with %LMQ% have a table of their own
+	// (enableLmq).
+	Light bool
+	Log   *slog.Logger
 }
 
 // Table holds the offsets of all groups. All methods may be called from any goroutine; those that take byte slices
@@ -92,7 +95,7 @@ func newTable(cfg Config) *Table {
 	if cfg.VersionStep == 0 {
 		cfg.VersionStep = 500
 	}
-	t := &Table{cfg: cfg, path: filepath.Join(cfg.Dir, "consumerOffset.json"), seed: maphash.MakeSeed()}
+	t := &Table{cfg: cfg, path: filepath.Join(cfg.Dir, fileName(cfg.Light)), seed: maphash.MakeSeed()}
 	for i := range t.shards {
 		t.shards[i].groups = make(map[string]map[string]*queues)
 	}

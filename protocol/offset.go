@@ -66,6 +66,7 @@ type ConsumerOffsetSerializeWrapper struct {
 	DataVersion     *DataVersion               `json:"dataVersion"`
 	OffsetTable     map[string]map[int32]int64 `json:"offsetTable"`
 	PullOffsetTable map[string]map[int32]int64 `json:"pullOffsetTable"`
+	LmqOffsetTable  map[string]int64           `json:"lmqOffsetTable,omitempty"` // of light groups, which have queue 0 only
 }
 
 // DelayOffsetSerializeWrapper has the offset of each delay level.
