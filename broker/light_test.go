@@ -35,8 +35,8 @@ func TestBroker_Light(t *testing.T) {
 	}
 	held := make(chan *protocol.Command, 1)
 	go func() { held <- h.pull("%LMQ%a", 1, 10*time.Second, "*") }()
-	for h.broker.room.Len() == 0 {
-		time.Sleep(time.Millisecond)
+	for h.broker.room.Len() == 0 { // each round is a turn of the broker
+		h.call(protocol.GetMaxOffset, "", "topic=T", "queueId=0")
 	}
 	h.send("T", "two", "i=INNER_MULTI_DISPATCH\x01%LMQ%a\x02")
 	if got := bodies(t, (<-held).Body); !slices.Equal(got, []string{"two"}) {

@@ -147,7 +147,7 @@ func (b *Broker) buildServices() error {
 		Reset: func(q *consumequeue.Queue) { b.grew(nil, q) },
 		HA:    b.haStatus,
 	})
-	b.replies = dispatch.New(dispatch.Config{Workers: s.Int("replyThreadPoolNums"), Queue: s.Int("replyThreadPoolQueueCapacity"), Log: b.component("requests")}, nil)
+	b.replies = dispatch.New(dispatch.Config{Queue: s.Int("replyThreadPoolQueueCapacity"), Log: b.component("requests")}, nil)
 	b.table = dispatch.New(dispatch.Config{
 		Log:    b.component("requests"),
 		Closed: b.closedPeer,

@@ -30,6 +30,9 @@ type seen struct {
 	deliverMs  int64 // above 0: it waits until then
 	half       bool
 	inner      bool // counts the messages of an inner batch
+	ordered    bool // it has a sharding key
+	priority   int32
+	ranked     bool // it has a priority
 	further    int  // queues beside its own that INNER_MULTI_DISPATCH names
 }
 
@@ -63,6 +66,10 @@ func look(props []byte) (seen, *protocol.Error) {
 			s.half = bytes.EqualFold(value, []byte("true"))
 		case message.PropInnerNum:
 			s.inner = true
+		case message.PropShardingKey:
+			s.ordered = len(value) > 0
+		case message.PropPriority:
+			s.priority, s.ranked = priority(value)
 		case message.PropInnerMultiDispatch:
 			s.further = bytes.Count(value, []byte{','}) + 1
 		}
@@ -108,12 +115,16 @@ func checkKeys(s *seen, cfg *topic.Config) *protocol.Error {
 	return nil
 }
 
+// ours are the properties that the broker sets, whatever a client sent.
+var ours = []string{message.PropCluster, message.PropMsgRegion, message.PropTraceSwitch, message.PropPopCK}
+
 // properties appends the client's properties and those that the broker adds to dst.
 func (s *Service) properties(dst, props []byte, found *seen) []byte {
-	if found.cluster || found.popCk {
+	if unranked := found.ranked && !found.byPriority(); found.cluster || found.popCk || unranked {
 		message.EachProperty(props, func(name, value []byte) bool {
-			switch string(name) {
-			case message.PropCluster, message.PropMsgRegion, message.PropTraceSwitch, message.PropPopCK:
+			switch {
+			case slices.Contains(ours, string(name)):
+			case unranked && string(name) == message.PropPriority:
 			default:
 				dst = message.AppendProperty(dst, string(name), value)
 			}

@@ -199,6 +199,9 @@ func (s *Service) stageOne(c *protocol.Call, h *protocol.SendMessageRequest, q *
 	if e := checkKeys(&seen, cfg); e != nil {
 		return e
 	}
+	if seen.byPriority() {
+		q = s.ranked(cfg, seen.priority)
+	}
 	b.Scratch = s.properties(b.Scratch[:0], h.Properties, &seen)
 	if e := s.checkRoom(len(b.Scratch), seen.further, false); e != nil {
 		return e
