@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"rocketd/clientmgr"
+	"rocketd/cold"
 	"rocketd/dispatch"
 	"rocketd/ha"
 	"rocketd/index"
@@ -56,6 +57,7 @@ type Broker struct {
 	put       *put.Service
 	send      *send.Service
 	pull      *pull.Service
+	cold      *cold.Control
 	query     *query.Service
 	member    *member.Service
 	manage    *manage.Service
@@ -73,6 +75,7 @@ type Broker struct {
 	taking    atomic.Bool   // messages are taken: not on a slave, not before a master is ready, not when it leaves
 	brokers   *rpc.Broker
 	carried   *meta.Carried
+	filters   *meta.Filters
 	tables    *metasync.Service
 	ha        *ha.Master
 	copies    *copies   // nil on a slave
@@ -209,6 +212,9 @@ func (b *Broker) openState() (err error) {
 		return err
 	}
 	if b.carried, err = meta.OpenCarried(meta.Config{FS: b.cfg.FS, Dir: d.config, Log: b.component("tables")}); err != nil {
+		return err
+	}
+	if b.filters, err = meta.OpenFilters(meta.Config{FS: b.cfg.FS, Dir: d.config, Log: b.component("filters")}, time.Now()); err != nil {
 		return err
 	}
 	return b.ensureSystem()

@@ -92,6 +92,8 @@ type live struct {
 	shortPolling                                atomic.Int64
 	rejectPull, notifyGroups, strictLock        atomic.Bool
 	totalReplicas                               atomic.Int64
+	coldControl                                 atomic.Bool
+	coldGroup, coldGlobal                       atomic.Int64 // bytes in a round
 }
 
 func newLive(s *settings.Settings) *live {
@@ -110,6 +112,9 @@ func newLive(s *settings.Settings) *live {
 	number("maxMessageSize", &l.maxMessageSize)
 	number("shortPollingTimeMills", &l.shortPolling)
 	number("totalReplicas", &l.totalReplicas)
+	number("cgColdReadThreshold", &l.coldGroup)
+	number("globalColdReadThreshold", &l.coldGlobal)
+	flag("coldDataFlowControlEnable", &l.coldControl)
 	flag("lockInStrictMode", &l.strictLock)
 	flag("litePullMessageEnable", &l.litePull)
 	flag("longPollingEnable", &l.longPolling)
@@ -167,7 +172,7 @@ var askedLater = []string{
 	"forceRegister", "enableSplitRegistration", "splitRegistrationSize", "sendHeartbeatTimeoutMillis", "brokerNotActiveTimeoutMillis",
 	"brokerHeartbeatInterval", "syncBrokerMemberGroupPeriod", "compatibleWithOldNameSrv", "updateNameServerAddrPeriod",
 	"fetchNameSrvAddrByDnsLookup", "fetchNamesrvAddrByAddressServer", "fetchNamesrvAddrInterval", "rmqAddressServerDomain", "rmqAddressServerSubGroup",
-	"storeReplyMessageEnable",
+	"storeReplyMessageEnable", "filterDataCleanTimeSpan",
 	"serverLoadBalancerEnable", "defaultMessageRequestMode", "defaultPopShareQueueNum", "loadBalancePollNameServerInterval",
 	"haMasterAddress", "skipPreOnline", "enableRemoteEscape", "syncMasterFlushOffsetWhenStartup", "maxHaTransferByteInSecond",
 	"inSyncReplicas", "minInSyncReplicas", "enableAutoInSyncReplicas", "allAckInSyncStateSet", "haMaxGapNotInSync", // of a master; a slave may have them too

@@ -104,6 +104,10 @@ func (b *Broker) rows() []dispatch.Row {
 		pool(protocol.GetBrokerHaStatus, b.manage.HAStatus),
 		pool(protocol.ResetMasterFlushOffset, b.resetFlushOffset),
 
+		pool(protocol.UpdateColdDataFlowCtrConfig, b.manage.SetColdThresholds),
+		pool(protocol.RemoveColdDataFlowCtrConfig, b.manage.RemoveColdThreshold),
+		pool(protocol.GetColdDataFlowCtrInfo, b.manage.ColdReads),
+
 		pool(protocol.UpdateBrokerConfig, b.manage.UpdateConfig),
 		pool(protocol.GetBrokerConfig, b.manage.Config),
 	}

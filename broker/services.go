@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"rocketd/clientmgr"
+	"rocketd/cold"
 	"rocketd/dispatch"
 	"rocketd/longpoll"
 	"rocketd/manage"
@@ -111,12 +112,14 @@ func (b *Broker) buildServices() error {
 			Keep:     func() bool { return s.Bool("storeReplyMessageEnable") },
 		},
 	})
+	b.cold = cold.New(cold.Config{Enabled: b.live.coldControl.Load, Threshold: b.live.coldGroup.Load, Global: b.live.coldGlobal.Load})
 	b.pull = pull.New(pull.Config{
 		Topics: b.topics, Groups: groups{b}, Queues: b.store, Clients: b.clients.Consumers, Offsets: b.offsets,
 		Offload:         b.offload,
 		Again:           b.again,
 		Got:             b.got,
 		Missed:          func() { b.board.GetMiss.Add(1) },
+		Cold:            b.cold,
 		Place:           func() pull.Place { return *b.place.Load() },
 		PropertyFilter:  s.Bool("enablePropertyFilter"),
 		Readable:        b.live.readable,
@@ -143,7 +146,7 @@ func (b *Broker) buildServices() error {
 	b.manage = manage.New(manage.Config{
 		Cluster: b.id.cluster, Broker: b.id.name, Addr: b.id.addr.String(),
 		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Carried: b.carried, Clients: b.clients, Stats: b.board,
-		Store: b.store, Settings: s, Runtime: manage.Runtime{Started: time.Now(), FS: b.cfg.FS, CommitLogDirs: newDirs(s).commitLogs(), QueueDir: newDirs(s).root, Pool: func() int { return b.table.Waiting() }, Timers: b.timerStatus}, SystemTopics: own,
+		Store: b.store, Settings: s, Runtime: manage.Runtime{Started: time.Now(), FS: b.cfg.FS, CommitLogDirs: newDirs(s).commitLogs(), QueueDir: newDirs(s).root, Pool: func() int { return b.table.Waiting() }, Timers: b.timerStatus}, SystemTopics: own, Cold: b.cold,
 		Reset: func(q *consumequeue.Queue) { b.grew(nil, q) },
 		HA:    b.haStatus,
 	})

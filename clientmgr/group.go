@@ -29,11 +29,12 @@ type Subscription struct {
 	Type      string         // of the expression
 	Filter    *filter.Filter // nil when the expression cannot be compiled
 	Broadcast bool           // the group's model
+	Pushed    bool           // the group's clients pull by themselves for who listens
 }
 
 // Subscription returns what the group has subscribed of a topic, and whether it has.
 func (g *Group) Subscription(topic []byte) (Subscription, bool) {
-	s := Subscription{Broadcast: g.Model == protocol.Broadcasting}
+	s := Subscription{Broadcast: g.Model == protocol.Broadcasting, Pushed: g.Type == protocol.ConsumePassively}
 	t, ok := g.topics[string(topic)]
 	if ok {
 		s.Version, s.Type, s.Filter = t.data.SubVersion, t.data.ExpressionType, t.filter

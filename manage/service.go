@@ -65,6 +65,9 @@ type Config struct {
 	Settings Settings
 	Runtime  Runtime
 
+	// Cold counts what groups read from the disk.
+	Cold Cold
+
 	// SystemTopics are the names of the topics that this broker made for itself, beside those that every broker has.
 	SystemTopics []string
 	// Reset, when set, is told that offsets of a queue were reset, so that a pull which waits there can learn of it.

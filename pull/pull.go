@@ -68,6 +68,12 @@ type Offsets interface {
 	TakeReset(group, topic []byte, queue int32) (int64, bool)
 }
 
+// Cold slows down groups that read much from the disk. A cold.Control is one.
+type Cold interface {
+	Limited(group []byte) bool
+	Read(group []byte, bytes int, now time.Time)
+}
+
 // Room is where a pull waits, a longpoll.Room. Park keeps a copy of w and asks Answer once; it returns false when
 // the room is full or closed.
 type Room interface {
@@ -89,6 +95,8 @@ type Config struct {
 	Got func(group, topic string, messages, bytes int)
 	// Missed counts pulls that found nothing.
 	Missed func()
+	// Cold counts what groups read from the disk, and says who should wait with it; nil is nobody.
+	Cold Cold
 
 	PropertyFilter  bool         // enablePropertyFilter
 	Place           func() Place // nil is the zero Place
@@ -235,6 +243,9 @@ func (s *Service) read(c *protocol.Call, h *protocol.PullMessageRequest, q *cons
 	records, res := s.get(q, store.Read{From: h.QueueOffset, Max: h.MaxMsgNums, Match: want.Func(), Wants: want.Wants(), NoWait: true}, (*buf)[:0])
 	code := codeOf(res.Status, h.QueueOffset)
 	switch {
+	case res.Status == store.OnDisk && s.cfg.Cold != nil && s.pushes(h) && s.cfg.Cold.Limited(h.ConsumerGroup):
+		s.release(buf, records)
+		return protocol.Errorf(protocol.SystemBusy, "This consumer group is reading cold data. It has been flow control")
 	case res.Status == store.OnDisk:
 		s.cfg.Offload(c, func(_ context.Context, c *protocol.Call) error { return s.readDisk(c, q, cfg, group, want) })
 	case code != protocol.PullNotFound || h.SysFlag&flagSuspend == 0 || c.IsOneway() || !s.park(c, h, q, cfg, group, want):
@@ -243,6 +254,13 @@ func (s *Service) read(c *protocol.Call, h *protocol.PullMessageRequest, q *cons
 	}
 	s.release(buf, records)
 	return nil
+}
+
+// pushes tells whether the clients of a group are pushed to: these wait when they are told so. Who pulls by himself would take it
+// for an error, and is given less.
+func (s *Service) pushes(h *protocol.PullMessageRequest) bool {
+	sub, known, _ := s.cfg.Clients.Subscription(h.ConsumerGroup, h.Topic)
+	return known && sub.Pushed
 }
 
 // get reads from a queue.
@@ -261,7 +279,14 @@ func (s *Service) readDisk(c *protocol.Call, q *consumequeue.Queue, cfg *topic.C
 		return err
 	}
 	buf := s.buffers.Get().(*[]byte)
-	records, res := s.get(q, store.Read{From: h.QueueOffset, Max: bounded(h.MaxMsgNums), Match: want.Func(), Wants: want.Wants()}, (*buf)[:0])
+	number := bounded(h.MaxMsgNums)
+	if s.cfg.Cold != nil && s.cfg.Cold.Limited(h.ConsumerGroup) {
+		number = 1
+	}
+	records, res := s.get(q, store.Read{From: h.QueueOffset, Max: number, Match: want.Func(), Wants: want.Wants()}, (*buf)[:0])
+	if s.cfg.Cold != nil {
+		s.cfg.Cold.Read(h.ConsumerGroup, len(records), time.Now())
+	}
 	if res.Status == store.OffsetOverflowOne {
 		s.cfg.Again(c)
 	} else {

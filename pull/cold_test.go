@@ -1,0 +1,52 @@
+package pull
+
+import (
+	"testing"
+	"time"
+
+	"rocketd/protocol"
+)
+
+// slowed is a Cold that slows everybody down, and counts.
+type slowed struct {
+	limited bool
+	read    int
+}
+
+func (s *slowed) Limited([]byte) bool               { return s.limited }
+func (s *slowed) Read(_ []byte, n int, _ time.Time) { s.read += n }
+
+// A group that reads too much from the disk waits if its clients are pushed to, and is given one message if they pull by
+// themselves. What is in memory is given to anybody.
+func TestService_Pull_Cold(t *testing.T) {
+	d, c := newDesk(t), new(slowed)
+	d.cfg.Cold = c
+	d.open()
+	d.add("a", "b", "c", "d")
+	d.onDisk = 3
+	run := func() {
+		t.Helper()
+		if err := d.offloaded[len(d.offloaded)-1](t.Context(), d.calls[len(d.calls)-1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.pull(1, "maxMsgNums=2")
+	run()
+	d.want("1: 0 FOUND nextBegin=2 min=0 max=4 m0m1")
+	if c.read != len("m0m1") {
+		t.Errorf("%d bytes counted", c.read)
+	}
+	c.limited = true
+	d.pull(2, "maxMsgNums=2")
+	run()
+	d.want("2: 0 FOUND nextBegin=1 min=0 max=4 m0")
+	d.subscribe(protocol.Clustering, protocol.SubscriptionData{Topic: "T", SubString: "*"})
+	d.pull(3, "maxMsgNums=2")
+	d.want("3: 2 This consumer group is reading cold data. It has been flow control")
+	d.pull(4, "queueOffset=3")
+	d.want("4: 0 FOUND nextBegin=4 min=0 max=4 m3")
+	c.limited = false
+	d.pull(5, "maxMsgNums=2")
+	run()
+	d.want("5: 0 FOUND nextBegin=2 min=0 max=4 m0m1")
+}
