@@ -19,19 +19,16 @@ func mqadmin(t *testing.T, p *peer, c *cluster, args ...string) string {
 	return regexp.MustCompile(`[ \t]+`).ReplaceAllString(out, " ")
 }
 
-// TestMqadmin runs the commands of a first day, and wants each to print what it prints before Java's servers.
-func TestMqadmin(t *testing.T) {
-	c := newCluster(t, underTest(), underTest())
-	broker := c.brokers[0].addr
-	p := newPeer(t, peerKinds[0], c.namesrv.addr)
-	want := func(pattern string, args ...string) {
+// printing returns what runs a command and looks for a pattern in what it prints: want at once, soon for what Java's servers take
+// a moment to know.
+func printing(t *testing.T, p *peer, c *cluster) (want, soon func(pattern string, args ...string)) {
+	want = func(pattern string, args ...string) {
 		t.Helper()
 		if out := mqadmin(t, p, c, args...); !regexp.MustCompile(pattern).MatchString(out) {
 			t.Errorf("mqadmin %s: no match for %s in\n%s", strings.Join(args, " "), pattern, out)
 		}
 	}
-	// soon is for what Java's servers take a moment to know.
-	soon := func(pattern string, args ...string) {
+	soon = func(pattern string, args ...string) {
 		t.Helper()
 		var out string
 		defer func() {
@@ -44,6 +41,15 @@ func TestMqadmin(t *testing.T) {
 			return regexp.MustCompile(pattern).MatchString(out)
 		})
 	}
+	return want, soon
+}
+
+// TestMqadmin runs the commands of a first day, and wants each to print what it prints before Java's servers.
+func TestMqadmin(t *testing.T) {
+	c := newCluster(t, underTest(), underTest())
+	broker := c.brokers[0].addr
+	p := newPeer(t, peerKinds[0], c.namesrv.addr)
+	want, soon := printing(t, p, c)
 	quote := regexp.QuoteMeta
 
 	want(`create topic to `+quote(broker)+` success\.\nTopicConfig \[topicName=AdminTopic, readQueueNums=4, writeQueueNums=4, perm=RW-, topicFilterType=SINGLE_TAG, topicSysFlag=0, order=false`,
@@ -133,6 +139,60 @@ func TestMqadmin(t *testing.T) {
 	if a := w.must(t, codeMaxOffset, map[string]string{"topic": "AdminTopic", "queueId": "0"}, nil); a.ext["offset"] != strconv.Itoa(0) {
 		t.Errorf("a topic that was deleted and made again begins at %s", a.ext["offset"])
 	}
+}
+
+// TestMqadmin_Offsets skips what a group has not consumed, gives its offsets to another one, asks connected clients about
+// themselves, and switches how a group gets messages.
+func TestMqadmin_Offsets(t *testing.T) {
+	c := newCluster(t, underTest(), underTest())
+	p := newPeer(t, peerKinds[0], c.namesrv.addr)
+	want, soon := printing(t, p, c)
+	const topic, group = "SkipTopic", "G-SkipTopic"
+	c.createTopic(t, topic, 2)
+	produce(t, p, topic, "sync", 0, 10)
+	subscribe(t, p, topic, topic)
+	consumed(t, p, topic, topic, 10)
+	client := regexp.MustCompile(`\S+@` + topic).FindString(mqadmin(t, p, c, "consumerConnection", "-g", group))
+	want(`(?s)#Consumer Running Info#|#Consumer Properties#.*PROP_CLIENT_VERSION.*SkipTopic`, "consumerStatus", "-g", group, "-i", client)
+	soon(`Consume Diff Total: 0`, "consumerProgress", "-g", group)
+	p.do(t, "op", "unsubscribe", "name", topic)
+
+	produce(t, p, topic, "sync", 10, 10)
+	soon(`Consume Diff Total: 10`, "consumerProgress", "-g", group)
+	want(`(?s)#brokerName #queueId #offset.*broker-a \d 10.*broker-a \d 10`, "skipAccumulatedMessage", "-g", group, "-t", topic)
+	soon(`Consume Diff Total: 0`, "consumerProgress", "-g", group)
+	subscribe(t, p, topic+"-two", topic)
+	produce(t, p, topic, "sync", 20, 4)
+	for key := range consumed(t, p, topic+"-two", topic, 4) {
+		if i, _ := strconv.Atoi(strings.TrimPrefix(key, "k-")); i < 20 {
+			t.Errorf("message %s came although it was skipped", key)
+		}
+	}
+	p.do(t, "op", "unsubscribe", "name", topic+"-two")
+
+	soon(`broker-a 0 12 12 0 .*`, "consumerProgress", "-g", group)
+	want(`create subscription group to`, "updateSubGroup", "-c", "DefaultCluster", "-g", "Cloned")
+	want(`clone group offset success. srcGroup\[`+group+`\], destGroup=\[Cloned\], topic\[`+topic+`\]`, "cloneGroupOffset", "-s", group, "-d", "Cloned", "-t", topic, "-o", "true")
+	soon(`(?s)broker-a 0 12 12 0 .*broker-a 1 12 12 0 `, "consumerProgress", "-g", "Cloned")
+
+	broker := c.brokers[0].addr
+	want(`(?m)success`, "updateColdDataFlowCtrGroupConfig", "-b", broker, "-g", group, "-v", "1000")
+	want(`(?s)configTable.*`+group+`.*1000`, "getColdDataFlowCtrInfo", "-b", broker)
+	want(`(?m)success`, "removeColdDataFlowCtrGroupConfig", "-b", broker, "-g", group)
+	want(`(?s)set consume mode to .* success.*topic\[`+topic+`\] group\[`+group+`\] consume mode\[PULL\] popShareQueueNum\[0\]`, "setConsumeMode", "-c", "DefaultCluster", "-t", topic, "-g", group, "-m", "PULL", "-q", "0")
+}
+
+// TestMqadmin_Trace sends and consumes one message whose ways the clients write to the trace topic, where mqadmin finds them.
+func TestMqadmin_Trace(t *testing.T) {
+	c := newCluster(t, underTest(), underTest())
+	p := newPeer(t, peerKinds[0], c.namesrv.addr)
+	_, soon := printing(t, p, c)
+	const topic = "Traced"
+	c.createTopic(t, topic, 1)
+	subscribe(t, p, topic, topic, "trace", "true")
+	a := p.do(t, "op", "produce", "group", "P-"+topic, "topic", topic, "mode", "sync", "keys", "k", "count", "1", "trace", "true")
+	consumed(t, p, topic, topic, 1)
+	soon(`(?s)Pub P-Traced .*success.*Sub G-Traced .*success`, "queryMsgTraceById", "-i", a.Get("msgId"))
 }
 
 // TestMqadmin_Process runs mqadmin as people do, in a JVM of its own.

@@ -87,7 +87,7 @@ public class Peer {
         String key = cmd.get("group") + vip + compress;
         DefaultMQProducer p = PRODUCERS.get(key);
         if (p == null) {
-            p = new DefaultMQProducer(cmd.get("group"));
+            p = new DefaultMQProducer(cmd.get("group"), "true".equals(cmd.get("trace")), null);
             p.setNamesrvAddr(namesrv);
             p.setInstanceName("p" + PRODUCERS.size());
             p.setSendMsgTimeout(20000);
@@ -158,13 +158,14 @@ public class Peer {
             MessageQueue q = r.getMessageQueue();
             acks.append(acks.length() == 0 ? "" : ",").append(q.getBrokerName()).append('/').append(q.getQueueId()).append('/').append(r.getQueueOffset());
             answer.put("offsetMsgId", r.getOffsetMsgId());
+            answer.put("msgId", r.getMsgId());
         }
         answer.put("acks", acks.toString());
     }
 
     private static void subscribe(Map<String, String> cmd) throws Exception {
         String name = cmd.get("name");
-        DefaultMQPushConsumer c = new DefaultMQPushConsumer(cmd.get("group"));
+        DefaultMQPushConsumer c = new DefaultMQPushConsumer(cmd.get("group"), "true".equals(cmd.get("trace")), null);
         c.setNamesrvAddr(namesrv);
         c.setInstanceName(name);
         // The client's first heartbeat and first rebalance fall into the same moment, one second after its start. If they
