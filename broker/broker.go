@@ -195,6 +195,7 @@ func (b *Broker) openState() (err error) {
 	if err := checkOrigin(b.cfg.FS, d.root, b.id, b.log); err != nil {
 		return err
 	}
+	b.store.SetReadAhead(s.Bool("dataReadAheadEnable"))
 	b.began = b.store.MaxPhysical()
 	b.placed()
 	s.OnChange("slaveReadEnable", b.placed)

@@ -107,6 +107,7 @@ func (b *Broker) rows() []dispatch.Row {
 		pool(protocol.UpdateColdDataFlowCtrConfig, b.manage.SetColdThresholds),
 		pool(protocol.RemoveColdDataFlowCtrConfig, b.manage.RemoveColdThreshold),
 		pool(protocol.GetColdDataFlowCtrInfo, b.manage.ColdReads),
+		{Code: protocol.SetCommitlogReadMode, Pooled: b.readAheadMode},
 
 		pool(protocol.UpdateBrokerConfig, b.manage.UpdateConfig),
 		pool(protocol.GetBrokerConfig, b.manage.Config),

@@ -179,6 +179,7 @@ func TestMqadmin_Offsets(t *testing.T) {
 	want(`(?m)success`, "updateColdDataFlowCtrGroupConfig", "-b", broker, "-g", group, "-v", "1000")
 	want(`(?s)configTable.*`+group+`.*1000`, "getColdDataFlowCtrInfo", "-b", broker)
 	want(`(?m)success`, "removeColdDataFlowCtrGroupConfig", "-b", broker, "-g", group)
+	want(`set commitlog readahead mode success, mode: 1`, "setCommitLogReadAheadMode", "-b", broker, "-m", "1")
 	want(`(?s)set consume mode to .* success.*topic\[`+topic+`\] group\[`+group+`\] consume mode\[PULL\] popShareQueueNum\[0\]`, "setConsumeMode", "-c", "DefaultCluster", "-t", topic, "-g", group, "-m", "PULL", "-q", "0")
 }
 

@@ -173,9 +173,15 @@ func (g *get) span(u consumequeue.Unit, rest []byte) (end, wanted int64) {
 	return end, wanted
 }
 
+// SetReadAhead says whether what readers of old records will want soon is read before they ask for it. It is, at first.
+func (s *Store) SetReadAhead(on bool) { s.aheadOff.Store(!on) }
+
 // readAhead asks for the bytes behind at to be read, by a goroutine of Run. It does not wait; too many wishes are
 // dropped.
 func (s *Store) readAhead(at int64) {
+	if s.aheadOff.Load() {
+		return
+	}
 	select {
 	case s.aheadDue <- at:
 	default:

@@ -72,7 +72,8 @@ type Store struct {
 
 	logDue, queuesDue, fileDue chan struct{} // bells of Run's goroutines
 	cleanDue                   chan struct{}
-	aheadDue                   chan int64 // where to read the log ahead
+	aheadDue                   chan int64  // where to read the log ahead
+	aheadOff                   atomic.Bool // it is not to be read ahead
 }
 
 // Open opens the store in cfg.Dir, or makes one there, and recovers what a crash left. It starts no goroutine: Run
