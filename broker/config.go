@@ -172,7 +172,7 @@ var askedLater = []string{
 	"forceRegister", "enableSplitRegistration", "splitRegistrationSize", "sendHeartbeatTimeoutMillis", "brokerNotActiveTimeoutMillis",
 	"brokerHeartbeatInterval", "syncBrokerMemberGroupPeriod", "compatibleWithOldNameSrv", "updateNameServerAddrPeriod",
 	"fetchNameSrvAddrByDnsLookup", "fetchNamesrvAddrByAddressServer", "fetchNamesrvAddrInterval", "rmqAddressServerDomain", "rmqAddressServerSubGroup",
-	"storeReplyMessageEnable", "filterDataCleanTimeSpan",
+	"storeReplyMessageEnable", "filterDataCleanTimeSpan", "enableLmqQuota", "maxLmqConsumeQueueNum",
 	"serverLoadBalancerEnable", "defaultMessageRequestMode", "defaultPopShareQueueNum", "loadBalancePollNameServerInterval",
 	"haMasterAddress", "skipPreOnline", "enableRemoteEscape", "syncMasterFlushOffsetWhenStartup", "maxHaTransferByteInSecond",
 	"inSyncReplicas", "minInSyncReplicas", "enableAutoInSyncReplicas", "allAckInSyncStateSet", "haMaxGapNotInSync", // of a master; a slave may have them too

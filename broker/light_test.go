@@ -2,6 +2,7 @@ package broker
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -56,5 +57,22 @@ func TestBroker_Light(t *testing.T) {
 	h = open(t, dir)
 	if a := h.pull("%LMQ%a", 0, 0, "*"); a.Code != protocol.TopicNotExist {
 		t.Errorf("without enableLmq: %d %s", a.Code, a.Remark)
+	}
+}
+
+// With a quota, messages for new light queues are refused when there are enough of them; those that are there go on.
+func TestBroker_LightQuota(t *testing.T) {
+	h := open(t, t.TempDir(), "enableLmq=true", "enableMultiDispatch=true", "enableLmqQuota=true", "maxLmqConsumeQueueNum=2")
+	for _, c := range []struct {
+		queues string
+		code   int32
+	}{
+		{"%LMQ%a", protocol.Success}, {"%LMQ%b,plain", protocol.Success}, {"%LMQ%c", protocol.SystemError}, {"%LMQ%a,%LMQ%c", protocol.SystemError},
+		{"%LMQ%a,%LMQ%b", protocol.Success}, {"other", protocol.Success},
+	} {
+		a := h.send("T", "x", "i=INNER_MULTI_DISPATCH\x01"+c.queues+"\x02")
+		if a.Code != c.code || c.code != 0 && !strings.HasPrefix(a.Remark, "[LMQ_CONSUME_QUEUE_NUM_EXCEEDED]") {
+			t.Errorf("%s: %d %s", c.queues, a.Code, a.Remark)
+		}
 	}
 }

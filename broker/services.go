@@ -111,6 +111,7 @@ func (b *Broker) buildServices() error {
 			Producer: b.clients.Producers.Find,
 			Keep:     func() bool { return s.Bool("storeReplyMessageEnable") },
 		},
+		LightFull: b.lightFull,
 	})
 	b.cold = cold.New(cold.Config{Enabled: b.live.coldControl.Load, Threshold: b.live.coldGroup.Load, Global: b.live.coldGlobal.Load})
 	b.pull = pull.New(pull.Config{
@@ -268,4 +269,10 @@ func (g groups) Create(_ context.Context, name string) (*topic.GroupConfig, erro
 func (b *Broker) balance() member.Balance {
 	s := b.cfg.Settings
 	return member.Balance{Enabled: s.Bool("serverLoadBalancerEnable"), Mode: protocol.RequestMode(s.String("defaultMessageRequestMode")), Share: int32(s.Int("defaultPopShareQueueNum"))}
+}
+
+// lightFull tells whether there are as many light queues as there may be. It looks through all topics.
+func (b *Broker) lightFull() bool {
+	s := b.cfg.Settings
+	return s.Bool("enableLmqQuota") && s.Bool("enableLmq") && b.store.CountTopics(topic.LMQPrefix) >= s.Int("maxLmqConsumeQueueNum")
 }

@@ -42,7 +42,7 @@ func TestService_Pull_Cold(t *testing.T) {
 	d.want("2: 0 FOUND nextBegin=1 min=0 max=4 m0")
 	d.subscribe(protocol.Clustering, protocol.SubscriptionData{Topic: "T", SubString: "*"})
 	d.pull(3, "maxMsgNums=2")
-	d.want("3: 2 This consumer group is reading cold data. It has been flow control")
+	d.want("3: 2 This consumer group is reading cold data. It has been flow control ")
 	d.pull(4, "queueOffset=3")
 	d.want("4: 0 FOUND nextBegin=4 min=0 max=4 m3")
 	c.limited = false

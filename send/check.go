@@ -33,7 +33,8 @@ type seen struct {
 	ordered    bool // it has a sharding key
 	priority   int32
 	ranked     bool // it has a priority
-	further    int  // queues beside its own that INNER_MULTI_DISPATCH names
+	further    int  // queues beside its own that INNER_MULTI_DISPATCH names:
+	multi      []byte
 }
 
 // look reads the properties that matter here in one pass, without allocation.
@@ -71,7 +72,7 @@ func look(props []byte) (seen, *protocol.Error) {
 		case message.PropPriority:
 			s.priority, s.ranked = priority(value)
 		case message.PropInnerMultiDispatch:
-			s.further = bytes.Count(value, []byte{','}) + 1
+			s.further, s.multi = bytes.Count(value, []byte{','})+1, value
 		}
 		return true
 	})
@@ -89,6 +90,8 @@ func (s *Service) unserved(found *seen, sysFlag int32) *protocol.Error {
 		return protocol.Errorf(protocol.RequestCodeNotSupported, "transactional messages are not served by this broker yet (property %s)", message.PropTransactionPrepared)
 	case sysFlag&message.FlagPrepared != 0: // rolled back ones have the bit too
 		return protocol.Errorf(protocol.RequestCodeNotSupported, "transactional messages are not served by this broker yet (sysFlag %d)", sysFlag)
+	case found.multi != nil && s.tooManyLight(found.multi):
+		return protocol.Errorf(protocol.SystemError, "[LMQ_CONSUME_QUEUE_NUM_EXCEEDED]there are as many light queues as maxLmqConsumeQueueNum allows, and property %s names a new one", message.PropInnerMultiDispatch)
 	case found.inner || sysFlag&(message.FlagInnerBatch|message.FlagNeedUnwrap) != 0:
 		return protocol.Errorf(protocol.MessageIllegal, "inner batches are not for topics with plain queues (sysFlag %d, property %s)", sysFlag, message.PropInnerNum)
 	}

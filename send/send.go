@@ -63,6 +63,8 @@ type Config struct {
 	StartAt        int64               // startAcceptSendRequestTimeStamp, ms; 0 is at once
 
 	Replies Replies // what replies need
+	// LightFull: there may be no further light queue (enableLmqQuota, maxLmqConsumeQueueNum); nil is never.
+	LightFull func() bool
 }
 
 // Service serves SEND_MESSAGE, SEND_MESSAGE_V2, SEND_BATCH_MESSAGE, SEND_REPLY_MESSAGE and SEND_REPLY_MESSAGE_V2.

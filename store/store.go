@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -203,6 +204,18 @@ func (s *Store) Find(topic []byte, id int32) *consumequeue.Queue {
 // with its first message.
 func (s *Store) Queue(topic string, id int32) *consumequeue.Queue {
 	return s.queue([]byte(topic), id, consumequeue.Simple)
+}
+
+// CountTopics counts the topics that have a queue and whose names begin with prefix.
+func (s *Store) CountTopics(prefix string) (n int) {
+	s.tableMu.RLock()
+	defer s.tableMu.RUnlock()
+	for name := range s.table {
+		if strings.HasPrefix(name, prefix) {
+			n++
+		}
+	}
+	return n
 }
 
 // insert adds a queue to the table. s.tableMu is held. Slices in the table are never changed, only replaced.
