@@ -43,6 +43,8 @@ func (b *Broker) openPop() (err error) {
 		RetryV2:          s.Bool("enableRetryTopicV2"),
 		RetryV1Too:       s.Bool("retrieveMessageFromPopRetryTopicV1"),
 		RetryFirst:       s.Int("popFromRetryProbability"),
+		RetryPriority:    s.Int("popFromRetryProbabilityForPriority"),
+		RetryQueues:      s.Bool("useSeparateRetryQueue"),
 		FirstInMemory:    s.Bool("initPopOffsetByCheckMsgInMem"),
 		ActualTopic:      s.Bool("popResponseReturnActualRetryTopic"),
 		Downwards:        s.Bool("priorityOrderAsc"),

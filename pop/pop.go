@@ -93,6 +93,8 @@ type Config struct {
 	RetryV2        bool          // enableRetryTopicV2: name new retry topics so
 	RetryV1Too     bool          // retrieveMessageFromPopRetryTopicV1: read the older ones all the same
 	RetryFirst     int           // popFromRetryProbability, percent
+	RetryPriority  int           // popFromRetryProbabilityForPriority, percent: the same of topics with priorities
+	RetryQueues    bool          // useSeparateRetryQueue: new retry topics have as many queues as their topic
 	FirstInMemory  bool          // initPopOffsetByCheckMsgInMem
 	ActualTopic    bool          // popResponseReturnActualRetryTopic
 	Downwards      bool          // priorityOrderAsc: walk through queues from the last to the first

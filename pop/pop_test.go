@@ -339,6 +339,25 @@ func TestService_Pop_Queues(t *testing.T) {
 	want(t, "a new group", len(d.pop("topic=T4", "consumerGroup=new")), 4)
 }
 
+// Of a topic with priorities the highest queue comes first, and retries keep their queue where that is wanted.
+func TestService_Pop_Priority(t *testing.T) {
+	d := newDesk(t, func(c *Config) { c.RetryQueues = true })
+	d.topics["T4"].Attributes = map[string]string{"message.type": "PRIORITY"}
+	for id := range int32(4) {
+		d.send("T4", id, fmt.Sprintf("m%d", id))
+	}
+	for _, body := range []string{"m3", "m2", "m1", "m0"} {
+		want(t, "pop", bodies(d.pop("topic=T4", "maxMsgNums=1")), body)
+	}
+	d.pass(10200 * time.Millisecond)
+	want(t, "queues of the retry topic", d.topics["%RETRY%g_T4"].ReadQueueNums, int32(4))
+	list := d.pop("topic=T4")
+	want(t, "again", len(list), 4)
+	for _, g := range list {
+		want(t, "queue of "+g.body, fmt.Sprint("m", g.m.QueueID), g.body)
+	}
+}
+
 // Held pops are answered when something comes, first come first; at their end they are told so, and too many do not wait.
 func TestService_Pop_Held(t *testing.T) {
 	d := newDesk(t, nil)

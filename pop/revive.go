@@ -217,7 +217,8 @@ func (r *reviver) message(ck *Checkpoint, offset int64, revive int32, now time.T
 	if !topic.IsRetry(name) {
 		name = topic.PopRetryTopic(name, ck.Group, s.cfg.RetryV2)
 	}
-	if err := r.ensure(name, ck.Group); err != nil {
+	queue, err := r.ensure(name, ck)
+	if err != nil {
 		s.cfg.Log.Warn("retry topic not created", "topic", name, "err", err)
 		return r.rePut(ck, offset, revive, now)
 	}
@@ -228,10 +229,10 @@ func (r *reviver) message(ck *Checkpoint, offset int64, revive int32, now time.T
 	}
 	tags, _ := message.Property(m.Properties, message.PropTags)
 	r.put(record{
-		queue: s.cfg.Queues.Queue(name, 0),
+		queue: s.cfg.Queues.Queue(name, queue),
 		tag:   message.TagsCode(tags),
 		draft: message.Draft{
-			Topic: []byte(name), Body: m.Body, Properties: retryProperties(&m, ck), Flag: m.Flag, SysFlag: m.SysFlag,
+			Topic: []byte(name), Body: m.Body, Properties: retryProperties(&m, ck), QueueID: queue, Flag: m.Flag, SysFlag: m.SysFlag,
 			BornMs: m.BornMs, BornHost: host, StoreHost: host, ReconsumeTimes: times,
 		},
 	})
@@ -254,19 +255,29 @@ func retryProperties(m *message.Record, ck *Checkpoint) []byte {
 	return p
 }
 
-// ensure makes the retry topic of a group, which begins with its first message.
-func (r *reviver) ensure(name, group string) error {
+// ensure makes the retry topic of a group, which begins with its first message, and says to which queue a message goes.
+func (r *reviver) ensure(name string, ck *Checkpoint) (queue int32, _ error) {
 	s := r.s
-	if s.cfg.Slave() || s.cfg.Topics.Get([]byte(name)) != nil { // a slave's topics are its master's
-		return nil
+	cfg := s.cfg.Topics.Get([]byte(name))
+	if cfg == nil && !s.cfg.Slave() { // a slave's topics are its master's
+		queues := int32(1)
+		if normal := s.cfg.Topics.Get([]byte(ck.Topic)); s.cfg.RetryQueues && normal != nil {
+			queues = max(normal.WriteQueueNums, 1)
+		}
+		cfg = topic.NewConfig(name, queues)
+		if err := s.cfg.Topics.Ensure(cfg); err != nil {
+			return 0, err
+		}
+		for id := range queues {
+			if _, known := s.cfg.Offsets.Get([]byte(ck.Group), []byte(name), id); !known {
+				s.cfg.Offsets.Commit([]byte(ck.Group), []byte(name), id, 0)
+			}
+		}
 	}
-	if err := s.cfg.Topics.Ensure(topic.NewConfig(name, 1)); err != nil {
-		return err
+	if s.cfg.RetryQueues && cfg != nil && ck.QueueID < cfg.WriteQueueNums {
+		return ck.QueueID, nil
 	}
-	if _, known := s.cfg.Offsets.Get([]byte(group), []byte(name), 0); !known {
-		s.cfg.Offsets.Commit([]byte(group), []byte(name), 0, 0)
-	}
-	return nil
+	return 0, nil
 }
 
 // rePut gives a message that cannot be delivered now a check point of its own.

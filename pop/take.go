@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"rocketd/filter"
@@ -169,6 +170,20 @@ const (
 	onDisk          // what comes next is not in memory
 )
 
+// byPriority tells whether this pop begins with the queue of the highest priority. Source: Java PopMessageProcessor.
+func (s *Service) byPriority(a *ask) bool {
+	if a.topic.Attributes["message.type"] != "PRIORITY" {
+		return false
+	}
+	factor := 100
+	if g := s.cfg.Groups.Get(a.shelf.group); g != nil {
+		if n, err := strconv.Atoi(g.Attributes["priority.factor"]); err == nil {
+			factor = n
+		}
+	}
+	return rand.IntN(100) < factor
+}
+
 // reply is the answer of a pop while it is made, and until its check points are in the log.
 type reply struct {
 	svc     *Service
@@ -208,11 +223,14 @@ func (s *Service) take(t *protocol.Turn, k protocol.Ticket, a *ask) outcome {
 		r.revive = int32(s.revives.Add(1) % uint32(max(s.cfg.ReviveQueues, 1)))
 	}
 	dice := rand.IntN(100)
+	first := dice < s.cfg.RetryFirst
+	if !a.order && s.byPriority(a) {
+		first, dice = dice < s.cfg.RetryPriority, 0
+	}
 	retries := s.retries(a.shelf)
 	if retries[1] != nil && dice%2 == 0 { // an answer may hold one of them only: its flags are one kind
 		retries[0] = retries[1]
 	}
-	first := dice < s.cfg.RetryFirst
 	if first {
 		r.takeRetry(retries[0])
 	}
