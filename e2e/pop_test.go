@@ -351,6 +351,22 @@ func popBadInput(t *testing.T, p *popper) {
 	p.ack(t, l)
 }
 
+// TestPopFromLog has no room for leases in memory: what is not acknowledged comes again out of the log.
+func TestPopFromLog(t *testing.T) {
+	c := &cluster{namesrv: newNamesrv(t, underTest(), "namesrv")}
+	t.Cleanup(c.kill)
+	if err := c.namesrv.serve(); err != nil {
+		t.Fatal(err)
+	}
+	b := newBroker(t, underTest(), "broker-a", c.namesrv.addr, "popCkMaxBufferSize=0")
+	if err := b.serve(); err != nil {
+		t.Fatal(err)
+	}
+	c.brokers = append(c.brokers, b)
+	c.waitRegistered(t)
+	popAck(t, newPopper(t, c, "PopFromLog", 1))
+}
+
 // TestPopKilled kills the broker while messages are out: what was acknowledged stays so, the others come again.
 func TestPopKilled(t *testing.T) {
 	c := newCluster(t, underTest(), underTest())
@@ -446,13 +462,21 @@ func popExchange(t *testing.T, chain [2]release, killed bool) {
 	h.stop(stopLimit)
 }
 
-// pop drives a real client in POP mode: the broker shares out the queues and leases the messages.
-func popMode(t *testing.T, c *cluster, p *peer, topic string) {
-	mode := map[string]any{"topic": topic, "consumerGroup": "G-" + topic, "mode": "POP", "popShareQueueNum": 0}
-	body, _ := json.Marshal(mode)
+// letPop has the group of a topic pop.
+func letPop(t *testing.T, c *cluster, topic string) {
+	t.Helper()
+	body, err := json.Marshal(map[string]any{"topic": topic, "consumerGroup": "G-" + topic, "mode": "POP", "popShareQueueNum": 0})
+	if err != nil {
+		t.Fatal(err)
+	}
 	w := dial(t, c.brokers[0].addr)
-	w.must(t, codeUpdateGroup, nil, []byte(`{"groupName":"G-`+topic+`","consumeEnable":true,"retryQueueNums":1,"retryMaxTimes":16}`))
+	w.must(t, codeUpdateGroup, nil, []byte(`{"groupName":"G-`+topic+`","consumeEnable":true,"retryQueueNums":1,"retryMaxTimes":16,"consumeMessageOrderly":true}`))
 	w.must(t, codeSetMode, nil, body)
+}
+
+// popMode drives a real client in POP mode: the broker shares out the queues and leases the messages.
+func popMode(t *testing.T, c *cluster, p *peer, topic string) {
+	letPop(t, c, topic)
 	produce(t, p, topic, "sync", 0, 20)
 	subscribe(t, p, topic, topic, "rebalance", "server")
 	produce(t, p, topic, "sync", 20, 20)

@@ -16,9 +16,9 @@ type OrderInfo struct {
 	Committed   int64           `json:"cm"` // bit i: message i is acknowledged
 	InvisibleMs int64           `json:"i"`
 	LastMs      int64           `json:"l"`
-	Offsets     []int64         `json:"o"`  // the first, then distances from it
-	Consumed    map[int64]int32 `json:"oc"` // by offset: how often it was popped before
-	VisibleMs   map[int64]int64 `json:"ot"` // by offset, where it was changed
+	Offsets     []int64         `json:"o"`            // the first, then distances from it
+	Consumed    map[int64]int32 `json:"oc,omitempty"` // by offset: how often it was popped before
+	VisibleMs   map[int64]int64 `json:"ot,omitempty"` // by offset, where it was changed
 	PopMs       int64           `json:"popTime"`
 }
 

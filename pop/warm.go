@@ -1,0 +1,40 @@
+package pop
+
+import (
+	"rocketd/protocol"
+	"rocketd/store"
+)
+
+// warm reads on the pool what a pop will find, so that it is in memory, and lets the pop through again.
+func (s *Service) warm(c *protocol.Call, a *ask) error {
+	shelves := append([]*shelf{a.shelf}, s.nonNil(s.retries(a.shelf))...)
+	for _, x := range shelves {
+		cfg := s.cfg.Topics.Get(x.topic)
+		if cfg == nil {
+			continue
+		}
+		for id := range cfg.ReadQueueNums {
+			if x == a.shelf && a.queue >= 0 && id != a.queue {
+				continue
+			}
+			if q := s.queue(x, id); q != nil {
+				from, known := x.cursor(id).position(s.cfg.Offsets)
+				if !known {
+					from = s.initial(x, id, a.initMode)
+				}
+				s.cfg.Queues.Get(q, store.Read{From: from, Max: a.max, Match: a.want.Func(), Wants: a.want.Wants()}, nil)
+			}
+		}
+	}
+	s.cfg.Again(c)
+	return nil
+}
+
+func (s *Service) nonNil(list [2]*shelf) (some []*shelf) {
+	for _, x := range list {
+		if x != nil {
+			some = append(some, x)
+		}
+	}
+	return some
+}
