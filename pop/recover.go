@@ -11,7 +11,7 @@ import (
 )
 
 // recoverUnits is how far back in the topic of the timer a start looks.
-const recoverUnits = 1 << 18
+const recoverUnits = 1 << 16
 
 // recover takes up from the log what the process before had out, as far as it is not due: so it comes again in time, and not
 // only when the timer has brought its check point. It also moves committed offsets on, which are on the disk some seconds
