@@ -6,13 +6,16 @@ import (
 	"rocketd/protocol"
 )
 
-// asker is one connection that asks questions and keeps as many of them open as the configuration says.
+// asker is one connection that asks questions and keeps as many of them open as the configuration says, or asks them one
+// after the other at fixed times.
 type asker struct {
 	*run
 	request func(out []byte, slot int) []byte // appends a question with the opaque firstOpaque + slot
 	check   func(slot int, r *response) error // tells what is wrong with an answer
 	issued  []int64                           // when the request in a slot left; 0: the slot is free
 	free    []int
+	pause   float64 // ns between two questions; 0 in a closed loop
+	asked   int64   // questions so far
 }
 
 func newAsker(r *run, request func(out []byte, slot int) []byte, check func(slot int, r *response) error) *asker {
@@ -24,17 +27,24 @@ func newAsker(r *run, request func(out []byte, slot int) []byte, check func(slot
 }
 
 func (a *asker) due() int64 {
-	if a.active && len(a.free) > 0 && a.left != 0 {
+	if !a.active || len(a.free) == 0 || a.left == 0 {
+		return never
+	}
+	if a.pause == 0 {
 		return 0
 	}
-	return never
+	return a.began + int64(float64(a.asked)*a.pause)
 }
 
 func (a *asker) fill(out []byte, now int64) []byte {
-	for a.due() == 0 {
+	for at := a.due(); at <= now; at = a.due() {
 		slot := a.free[len(a.free)-1]
 		a.free = a.free[:len(a.free)-1]
-		a.issued[slot] = max(now, 1)
+		if a.pause == 0 {
+			at = now
+		}
+		a.issued[slot] = max(at, 1)
+		a.asked++
 		a.open++
 		if a.left > 0 {
 			a.left--

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -518,5 +519,35 @@ func TestRoute(t *testing.T) {
 		if res, err := Route(context.Background(), cfg); err == nil && res.OK() {
 			t.Errorf("form %d: answers without a route are %+v", form, res)
 		}
+	}
+}
+
+// Every master registers its own topics once; the latencies are those of routes, and a registration that is refused fails the
+// run.
+func TestStorm(t *testing.T) {
+	b := startBroker(t)
+	cfg := Config{Addr: b.Addr().String(), Topic: "T", Topics: 3, Group: "g", Queues: 4, Conns: 5, InFlight: 16, Size: 1, Batch: 1, Groups: 1, Max: 1,
+		Rate: 100000, Timeout: time.Second}
+	res, err := Storm(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !res.OK() || res.Messages != 5 || res.Latency.Samples == 0 || len(b.registered) != routeBrokers+5 {
+		t.Errorf("%+v, %d registered", res, len(b.registered))
+	}
+	own := map[string]bool{}
+	for _, body := range b.registered[routeBrokers:] {
+		for i := range 5 {
+			if strings.Contains(body, fmt.Sprintf(`"T_0_of_%d":{`, i)) && strings.Contains(body, fmt.Sprintf(`"T_2_of_%d":{`, i)) {
+				own[fmt.Sprint(i)] = true
+			}
+		}
+	}
+	if len(own) != 5 {
+		t.Errorf("masters with their own topics: %v", own)
+	}
+	cfg.Rate = 0
+	if _, err := Storm(context.Background(), cfg); err == nil {
+		t.Error("no rate is accepted")
 	}
 }

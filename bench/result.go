@@ -9,7 +9,7 @@ import (
 
 // Result is what a run found. Its JSON form is what scripts read.
 type Result struct {
-	Mode     string           `json:"mode"` // send, pull, e2e, query or route
+	Mode     string           `json:"mode"` // send, pull, e2e, query, route or storm
 	Addr     string           `json:"addr"`
 	Topic    string           `json:"topic"`
 	Topics   int              `json:"topics,omitempty"`
@@ -33,8 +33,8 @@ type Result struct {
 	Client   float64          `json:"generatorCPUMicros"` // a message
 }
 
-// Latency is a distribution in microseconds. Send: from the intended start to the answer. Pull: of a request. E2E:
-// from the intended start to the message in the consumer's hands.
+// Latency is a distribution in microseconds. Send: from the intended start to the answer. Pull: of a request. Storm: of
+// a route. E2E: from the intended start to the message in the consumer's hands.
 type Latency struct {
 	Samples uint64  `json:"samples"`
 	Min     float64 `json:"min"`
@@ -88,6 +88,8 @@ func (r *run) result(mode string) *Result {
 	case "route", "query":
 		res.InFlight = r.cfg.InFlight
 	case "pop":
+	case "storm":
+		res.Topics = r.cfg.Topics
 	case "pull":
 		res.Groups = r.cfg.Groups
 	default:
@@ -149,6 +151,8 @@ func (r *Result) Print(w io.Writer) error {
 		what = "routes"
 	case "query":
 		what = "queries"
+	case "storm":
+		what = "masters"
 	}
 	fmt.Fprintf(&b, "\n  rate     %s %s/s   %.1f MB/s   (%s %s in %.2f s)\n",
 		thousands(int64(r.PerSec)), what, r.MBPerSec, thousands(r.Messages), what, r.Seconds)
@@ -171,6 +175,8 @@ func (r *Result) Print(w io.Writer) error {
 		fmt.Fprintf(&b, "%s received", thousands(c.Received))
 	case "route":
 		b.WriteString("every answer was a route")
+	case "storm":
+		b.WriteString("every master was registered, and every answer was a route")
 	case "query":
 		b.WriteString("every answer had the message that was asked for")
 	default:

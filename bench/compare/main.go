@@ -98,5 +98,10 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 		fmt.Fprint(out, tableLines(w, rounds))
 		_ = os.RemoveAll(filepath.Join(o.dir, "ours"))
 	}
-	return o.measureRestarts(ctx, out)
+	for _, measure := range []func(context.Context, io.Writer) error{o.measureRestarts, o.measureCold, o.measureCatchUp} {
+		if err := measure(ctx, out); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -42,8 +42,8 @@ func (o *options) measureRestarts(ctx context.Context, out io.Writer) error {
 	}
 	dir := filepath.Join(o.dir, "restart")
 	defer func() { _ = os.RemoveAll(dir) }()
-	ours := func() (*server, error) { return o.startOursIn(ctx, dir, work{}) }
-	java := func() (*server, error) { return o.startJavaIn(ctx, dir, work{}) }
+	ours := func() (*server, error) { return o.oursBroker(ctx, dir, o.port) }
+	java := func() (*server, error) { return o.javaBroker(ctx, dir, o.port+10) }
 	s, err := ours()
 	if err == nil {
 		_, err = o.load(ctx, s, restartFill, 0)

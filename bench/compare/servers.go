@@ -19,7 +19,8 @@ type server struct {
 	addr  string
 	dir   string
 	ended chan struct{}
-	err   error // after ended is closed
+	err   error     // after ended is closed
+	with  []*server // that are there for this one, and end with it
 }
 
 // start runs a server in a new folder and waits for the line that says that it is ready.
@@ -67,8 +68,11 @@ func start(ctx context.Context, dir, addr, ready, program string, args ...string
 	}
 }
 
-// stop ends the server at once and removes its folder.
+// stop ends the server at once, and those that are with it, and removes its folder.
 func (s *server) stop() {
+	for _, other := range s.with {
+		other.stop()
+	}
 	s.kill()
 	_ = os.RemoveAll(s.dir)
 }
@@ -92,46 +96,70 @@ func (s *server) kill() {
 
 func flush(sync bool) string {
 	if sync {
-		return "SYNC_FLUSH"
+		return "flushDiskType=SYNC_FLUSH"
 	}
-	return "ASYNC_FLUSH"
+	return "flushDiskType=ASYNC_FLUSH"
+}
+
+// A starter starts a broker of one side in a folder, with keys of its configuration, each key=value.
+type starter func(ctx context.Context, dir string, port int, keys ...string) (*server, error)
+
+func (o *options) oursBroker(ctx context.Context, dir string, port int, keys ...string) (*server, error) {
+	args := []string{"broker"}
+	for _, key := range append([]string{"brokerIP1=127.0.0.1", fmt.Sprintf("listenPort=%d", port), "storePathRootDir=" + filepath.Join(dir, "store")}, keys...) {
+		args = append(args, "--"+key)
+	}
+	return start(ctx, dir, local(port), booted, o.rocketd, args...)
+}
+
+// javaBroker has the defaults of the release where the script has others.
+func (o *options) javaBroker(ctx context.Context, dir string, port int, keys ...string) (*server, error) {
+	args := []string{"broker", "--dir", dir, "--port", fmt.Sprint(port), "--heap", fmt.Sprint(o.heap),
+		"--namesrv", local(o.port + 20), // nobody, as ours has none
+		"mappedFileSizeCommitLog=1073741824", "mappedFileSizeConsumeQueue=6000000", "maxIndexNum=20000000", "maxHashSlotNum=5000000",
+		"enablePropertyFilter=false"}
+	return start(ctx, dir, local(port), booted, o.javamq, append(args, keys...)...)
+}
+
+// booted stands in the line with which every server says that it is up.
+const booted = "boot success"
+
+func local(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+
+// The sides' folders and first ports.
+func (o *options) oursPlace() (dir string, port int) { return filepath.Join(o.dir, "ours"), o.port }
+func (o *options) javaPlace() (dir string, port int) {
+	return filepath.Join(o.dir, "java"), o.port + 10
 }
 
 func (o *options) startOurs(ctx context.Context, w work) (*server, error) {
-	return o.startOursIn(ctx, filepath.Join(o.dir, "ours"), w)
-}
-
-func (o *options) startOursIn(ctx context.Context, dir string, w work) (*server, error) {
-	port := o.port
-	addr := fmt.Sprintf("127.0.0.1:%d", port)
-	if w.names {
-		return start(ctx, dir, addr, "boot success", o.rocketd, "namesrv", fmt.Sprintf("--listenPort=%d", port))
+	dir, port := o.oursPlace()
+	switch {
+	case w.names:
+		return o.oursNames(ctx, dir, port)
+	case w.pair:
+		return o.startPair(ctx, o.oursBroker, dir, port)
 	}
-	return start(ctx, dir, addr, "boot success", o.rocketd, "broker",
-		"--brokerName=broker-a", "--brokerIP1=127.0.0.1", fmt.Sprintf("--listenPort=%d", port), "--storePathRootDir="+filepath.Join(dir, "store"), "--flushDiskType="+flush(w.sync))
+	return o.oursBroker(ctx, dir, port, "brokerName=broker-a", flush(w.sync))
 }
 
-// startJava starts Java's server with the defaults of the release where the script has others. A broker looks for a name
-// server that is not there, as ours does for none.
 func (o *options) startJava(ctx context.Context, w work) (*server, error) {
-	return o.startJavaIn(ctx, filepath.Join(o.dir, "java"), w)
+	dir, port := o.javaPlace()
+	switch {
+	case w.names:
+		return start(ctx, dir, local(port), booted, o.javamq, "namesrv", "--dir", dir, "--port", fmt.Sprint(port), "--heap", fmt.Sprint(o.heap))
+	case w.pair:
+		return o.startPair(ctx, o.javaBroker, dir, port)
+	}
+	return o.javaBroker(ctx, dir, port, flush(w.sync))
 }
 
-func (o *options) startJavaIn(ctx context.Context, dir string, w work) (*server, error) {
-	port := o.port + 10
-	addr := fmt.Sprintf("127.0.0.1:%d", port)
-	args := []string{"--dir", dir, "--port", fmt.Sprint(port), "--heap", fmt.Sprint(o.heap)}
-	if w.names {
-		return start(ctx, dir, addr, "boot success", o.javamq, append([]string{"namesrv"}, args...)...)
-	}
-	args = append(args, "--namesrv", fmt.Sprintf("127.0.0.1:%d", o.port+20),
-		"mappedFileSizeCommitLog=1073741824", "mappedFileSizeConsumeQueue=6000000", "maxIndexNum=20000000", "maxHashSlotNum=5000000",
-		"enablePropertyFilter=false", "flushDiskType="+flush(w.sync))
-	return start(ctx, dir, addr, "boot success", o.javamq, append([]string{"broker"}, args...)...)
+func (o *options) oursNames(ctx context.Context, dir string, port int) (*server, error) {
+	return start(ctx, dir, local(port), booted, o.rocketd, "namesrv", fmt.Sprintf("--listenPort=%d", port))
 }
 
 func (o *options) startEcho(ctx context.Context) (*server, error) {
-	addr := fmt.Sprintf("127.0.0.1:%d", o.port+20)
+	addr := local(o.port + 20)
 	return start(ctx, filepath.Join(o.dir, "echo"), addr, "echo on", o.rocketd, "bench", "echo", "--addr", addr)
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -83,7 +84,8 @@ func tableLines(w work, rounds []round) string {
 	if !noJava {
 		java = short(collect(func(r round) float64 { return r.java.load.Server.RSSAnonMiB }).median)
 	}
-	goal, reached := fmt.Sprintf("<= %d", goalMemory), yes(ours.most <= goalMemory)
+	limit := cmp.Or(w.memory, goalMemory)
+	goal, reached := fmt.Sprintf("<= %g", limit), yes(ours.most <= limit)
 	if w.base != nil { // many queues at work have their price
 		goal, reached = "-", "-"
 	}

@@ -12,6 +12,7 @@ type work struct {
 	name   string
 	sync   bool     // flush to the disk before an answer
 	names  bool     // of NameServers, not brokers
+	pair   bool     // of a master that answers when its slave has the message
 	echo   bool     // measure the floor too
 	filled []string // load that makes a store; both sides then start on a copy of it
 	before []string // load that a broker has had before it is measured
@@ -19,6 +20,7 @@ type work struct {
 	args   []string
 	longer time.Duration // measure so much longer: what happens now and then is to happen
 	values []value
+	memory float64 // the most that ours may take, MiB; 0: goalMemory
 }
 
 // A value is what is compared of a work. The goal is about ours over Java's, or about ours alone.
@@ -39,6 +41,7 @@ func megabytes(s side) float64 { return s.load.MBPerSec }
 func cpu(s side) float64       { return s.load.Server.CPUMicros }
 func p50(s side) float64       { return s.load.Latency.P50 }
 func p99(s side) float64       { return s.load.Latency.P99 }
+func seconds(s side) float64   { return s.load.Seconds }
 func relative(s side) float64  { return s.load.PerSec / s.base.PerSec }
 
 // works are the rows that the project has set itself.
@@ -74,6 +77,12 @@ var works = []work{
 		filled: append(load("send", "16", "16", "128", "binary"), "--count", "10000000"),
 		args:   []string{"query", "--conns", "4", "--in-flight", "4"}, values: []value{
 			{name: "queries/s", of: rate, goal: 5, least: true}, {name: "p99 µs", of: p99, goal: 1000, alone: true}}},
+	replicated("1 in flight", "1", "1", []value{
+		{name: "messages/s", of: rate, goal: 3, least: true}, {name: "p50 µs", of: p50, goal: 0.4}}),
+	replicated("64 in flight", "16", "4", []value{{name: "messages/s", of: rate, goal: 2, least: true}}),
+	replicated("256 in flight", "16", "16", []value{{name: "messages/s", of: rate, goal: 4, least: true}}),
+	{name: "storm of 1,000 brokers with 1,000 topics each", names: true, args: []string{"storm", "--header", "json"}, memory: 1024, values: []value{
+		{name: "s until absorbed", of: seconds, goal: 10, alone: true}, {name: "p99 µs of a route meanwhile", of: p99, goal: 5000, alone: true}}},
 	{name: "routes, 64 x 1", names: true, args: route("64", "1"), values: []value{{name: "routes/s", of: rate, goal: 2.5, least: true}}},
 	{name: "routes, 16 x 16", names: true, args: route("16", "16"), values: []value{{name: "routes/s", of: rate, goal: 6, least: true}}},
 }
@@ -102,6 +111,11 @@ func hot(name, size, count, groups string, values []value) work {
 		args:   []string{"pull", "--loop", "--groups", groups},
 		values: values,
 	}
+}
+
+// replicated is sending to a master that answers when its slave has the message.
+func replicated(name, conns, inFlight string, values []value) work {
+	return work{name: "sync replication 128 B, " + name, pair: true, args: load("send", conns, inFlight, "128", "binary"), values: values}
 }
 
 // route are questions for the route of a topic, with JSON headers as Java's clients send them.

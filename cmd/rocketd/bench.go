@@ -28,6 +28,7 @@ func newBench() *cobra.Command {
 		newLoad("e2e", "Send at a fixed rate and measure the way to a consumer", bench.E2E),
 		newLoad("query", "Ask for messages by unique key", bench.Query),
 		newLoad("route", "Ask a NameServer for the route of a topic", bench.Route),
+		newLoad("storm", "Register masters at a NameServer, all at once, and ask for a route meanwhile", bench.Storm),
 		newEcho(),
 	)
 	return cmd
@@ -72,6 +73,12 @@ func newLoad(mode, short string, run func(context.Context, bench.Config) (*bench
 		f.IntVar(&cfg.Max, "max", 32, "messages that a pull asks for")
 	}
 	switch mode {
+	case "storm":
+		cfg.Max = 1
+		f.IntVar(&cfg.Topics, "topics", 1000, "topics of each master")
+		f.Float64Var(&cfg.Rate, "rate", 1000, "routes that are asked for in a second")
+		setDefault(cmd, "conns", "1000")
+		setDefault(cmd, "in-flight", "1024")
 	case "send", "route", "query":
 		cfg.Max = 1
 		setDefault(cmd, "conns", "16")
@@ -131,9 +138,9 @@ func setDefault(cmd *cobra.Command, flag, value string) {
 	_ = f.Value.Set(value)
 }
 
-// measured is the first NameServer for routes, else the first broker of a topic, or of those that would create it.
+// measured is the first NameServer for routes and registrations, else the first broker of a topic, or of those that would create it.
 func (t *talk) measured(ctx context.Context, mode, topic string) (string, error) {
-	if mode == "route" {
+	if mode == "route" || mode == "storm" {
 		addrs, err := client.ParseAddrs(t.namesrv)
 		if err != nil {
 			return "", fmt.Errorf("--namesrv: %w", err)
