@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -100,10 +101,7 @@ func (r *run) result(mode string) *Result {
 		}
 	}
 	for code, n := range r.failures {
-		if res.Failures == nil {
-			res.Failures = map[string]int64{}
-		}
-		res.Failures[fmt.Sprint(code)] = n
+		res.fail(code, n, r.remark)
 	}
 	if r.messages > 0 && seconds > 0 {
 		n := float64(r.messages)
@@ -114,6 +112,15 @@ func (r *run) result(mode string) *Result {
 		}
 	}
 	return res
+}
+
+// fail adds answers that were no success.
+func (r *Result) fail(code int32, n int64, remark string) {
+	if r.Failures == nil {
+		r.Failures = map[string]int64{}
+	}
+	r.Failures[fmt.Sprint(code)] += n
+	r.Remark = cmp.Or(r.Remark, remark)
 }
 
 func (h *Histogram) micros() Latency {

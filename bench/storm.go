@@ -27,11 +27,6 @@ func Storm(ctx context.Context, cfg Config) (*Result, error) {
 		return nil, err
 	}
 	defer closeAll(masters)
-	asking := newRouteAsker(r)
-	asking.pause = 1e9 / cfg.Rate
-	if err := r.dial(cfg.Addr, asking); err != nil {
-		return nil, err
-	}
 	s := &storm{run: r}
 	topics := make([]string, cfg.Topics)
 	for i := range cfg.Conns {
@@ -42,15 +37,35 @@ func Storm(ctx context.Context, cfg Config) (*Result, error) {
 			return nil, err
 		}
 	}
-	if err := r.drive(); err != nil {
+	// Who asks has a thread of his own, or he would wait for what the masters have to write.
+	asking, stop := context.WithCancel(ctx)
+	defer stop()
+	routes, err := newRun(asking, cfg)
+	if err != nil {
 		return nil, err
 	}
-	r.messages, r.bytes = s.absorbed, s.bytes
+	defer routes.close()
+	asker := newRouteAsker(routes)
+	asker.pause = 1e9 / cfg.Rate
+	if err := routes.dial(cfg.Addr, asker); err != nil {
+		return nil, err
+	}
+	asked := make(chan error, 1)
+	go func() { asked <- routes.drive() }()
+	err = r.drive()
+	stop()
+	if err := errors.Join(err, <-asked); err != nil {
+		return nil, err
+	}
+	r.messages, r.bytes, r.latency = s.absorbed, s.bytes, routes.latency
 	if s.absorbed == int64(cfg.Conns) {
 		r.end = s.last
 	}
 	res := r.result("storm")
-	res.Check.Unanswered = r.open
+	for code, n := range routes.failures {
+		res.fail(code, n, routes.remark)
+	}
+	res.Check.Unanswered = r.open + routes.open
 	return res, nil
 }
 

@@ -59,6 +59,7 @@ type Broker struct {
 	pull      *pull.Service
 	cold      *cold.Control
 	query     *query.Service
+	keys      *query.Keys
 	member    *member.Service
 	manage    *manage.Service
 	table     *dispatch.Table

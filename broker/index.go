@@ -6,7 +6,6 @@ import (
 
 	"rocketd/index"
 	"rocketd/protocol"
-	"rocketd/query"
 )
 
 // openIndex opens the index of keys where the settings want one. What a crash left behind is built from the log
@@ -54,10 +53,9 @@ func (b *Broker) indexMs(flushed int64) int64 {
 }
 
 // byKey serves QUERY_MESSAGE.
-func (b *Broker) byKey(ctx context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
+func (b *Broker) byKey(c *protocol.Call) error {
 	if b.index == nil || !b.cfg.Settings.Bool("indexFileReadEnable") {
-		return nil, nil, protocol.Errorf(protocol.QueryNotFound, "this broker keeps no index of keys (messageIndexEnable, indexFileWriteEnable, indexFileReadEnable)")
+		return protocol.Errorf(protocol.QueryNotFound, "this broker keeps no index of keys (messageIndexEnable, indexFileWriteEnable, indexFileReadEnable)")
 	}
-	keys := query.Keys{Index: b.index, Store: b.store}
-	return keys.ByKey(ctx, c)
+	return b.keys.ByKey(c)
 }

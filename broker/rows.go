@@ -53,7 +53,7 @@ func (b *Broker) rows() []dispatch.Row {
 		pool(protocol.SearchOffsetByTimestamp, b.query.ByTime),
 		pool(protocol.GetEarliestMsgStoretime, b.query.Earliest),
 		pool(protocol.ViewMessageById, b.query.ByID),
-		pool(protocol.QueryMessage, b.byKey),
+		turn(protocol.QueryMessage, b.byKey),
 
 		pool(protocol.UpdateAndCreateTopic, b.manage.UpdateTopic),
 		pool(protocol.UpdateAndCreateTopicList, b.manage.UpdateTopics),

@@ -134,6 +134,7 @@ func (b *Broker) buildServices() error {
 		return err
 	}
 	b.query = query.New(query.Config{Topics: b.topics, Groups: b.groups, Store: b.store, Offsets: b.offsets})
+	b.keys = query.NewKeys(query.KeysConfig{Index: b.index, Store: b.store, Offload: b.offload})
 	b.member = member.New(member.Config{
 		Topics: b.topics, Groups: groups{b}, Clients: b.clients, Offload: b.offload,
 		Resume:     b.resume,

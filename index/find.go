@@ -26,6 +26,12 @@ type Found struct {
 	Last     Safe // the last message that is in the index, 0 if there is none
 }
 
+// ErrWouldWait is returned by FindCached for a search that is not for who must not wait.
+var ErrWouldWait = vfs.ErrWouldWait
+
+// cachedSteps is how many entries and files FindCached looks at.
+const cachedSteps = 64
+
 // checkEvery is how many entries of a chain are read before ctx is looked at.
 const checkEvery = 1 << 14
 
@@ -47,6 +53,38 @@ func (x *Index) Find(ctx context.Context, q Query) (Found, error) {
 			return Found{}, ctx.Err()
 		}
 	}
+	return x.find(q, &search{ctx: ctx, steps: -1})
+}
+
+// FindCached is Find for who must not wait, neither for the disk nor for the builder. ErrWouldWait says that the search
+// would have to, or that it is a long one.
+func (x *Index) FindCached(q Query) (Found, error) {
+	if x.feed.wait() != nil {
+		ring(x.now)
+		return Found{}, ErrWouldWait
+	}
+	return x.find(q, &search{steps: cachedSteps})
+}
+
+// search is what a search may do.
+type search struct {
+	ctx   context.Context // nil: read what is in memory only
+	steps int             // entries and files that may be looked at; negative is no limit
+}
+
+// step counts one, and tells why the search must end.
+func (s *search) step() error {
+	if s.steps == 0 {
+		return ErrWouldWait
+	}
+	s.steps--
+	if s.steps%checkEvery == 0 && s.ctx != nil {
+		return s.ctx.Err()
+	}
+	return nil
+}
+
+func (x *Index) find(q Query, s *search) (Found, error) {
 	if x.closed.Load() {
 		return Found{}, ErrClosed
 	}
@@ -59,7 +97,7 @@ func (x *Index) Find(ctx context.Context, q Query) (Found, error) {
 		f := files[i]
 		if q.Begin <= f.endMs.Load() && q.End >= f.beginMs.Load() && f.acquire() {
 			var err error
-			found.Physical, err = f.find(ctx, found.Physical, hash, q)
+			found.Physical, err = f.find(s, found.Physical, hash, q)
 			if e := f.release(); err == nil {
 				err = e
 			}
@@ -75,7 +113,7 @@ func (x *Index) Find(ctx context.Context, q Query) (Found, error) {
 }
 
 // find appends what the file has. The caller has a reference.
-func (f *file) find(ctx context.Context, dst []int64, hash int32, q Query) (_ []int64, err error) {
+func (f *file) find(s *search, dst []int64, hash int32, q Query) (_ []int64, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
@@ -85,7 +123,10 @@ func (f *file) find(ctx context.Context, dst []int64, hash int32, q Query) (_ []
 			err = fmt.Errorf("cannot read %s: %v", f.name, r) // a read error of the disk under the map
 		}
 	}()
-	r := f.reader()
+	if err := s.step(); err != nil {
+		return dst, err
+	}
+	r := f.reader(s.ctx == nil)
 	n, err := r.slot(f.slotOf(hash))
 	if err != nil {
 		return dst, err
@@ -94,7 +135,10 @@ func (f *file) find(ctx context.Context, dst []int64, hash int32, q Query) (_ []
 	if r.mem == nil && n >= f.count.Load() { // a damaged slot
 		return dst, nil
 	}
-	for steps := 1; n > 0 && len(dst) < q.Max; steps++ {
+	for n > 0 && len(dst) < q.Max {
+		if err := s.step(); err != nil {
+			return dst, err
+		}
 		e, err := r.entry(n)
 		if err != nil {
 			return dst, err
@@ -110,9 +154,6 @@ func (f *file) find(ctx context.Context, dst []int64, hash int32, q Query) (_ []
 			break
 		}
 		n = e.previous
-		if steps%checkEvery == 0 && ctx.Err() != nil {
-			return dst, ctx.Err()
-		}
 	}
 	return dst, nil
 }
@@ -121,11 +162,15 @@ func (f *file) find(ctx context.Context, dst []int64, hash int32, q Query) (_ []
 type reader struct {
 	f      *file
 	mem    *memory // nil: all is on the disk
-	mapped []byte  // nil: there is no map
+	mapped []byte  // nil: there is no map, or it must not be used
+	cached bool    // what has to come from the disk is ErrWouldWait
 }
 
-func (f *file) reader() reader {
-	r := reader{f: f, mem: f.mem.Load()}
+func (f *file) reader(cached bool) reader {
+	r := reader{f: f, mem: f.mem.Load(), cached: cached}
+	if cached {
+		return r
+	}
 	m := f.mapped.Load()
 	if m == nil {
 		m = f.makeMap()
@@ -160,6 +205,12 @@ func (r *reader) entry(n int32) (entry, error) {
 func (r *reader) read(b []byte, off int64) error {
 	if r.mapped != nil {
 		copy(b, r.mapped[off:])
+		return nil
+	}
+	if r.cached {
+		if n, err := vfs.ReadCached(r.f.disk, b, off); err != nil || n < len(b) {
+			return ErrWouldWait // who may wait learns what is wrong
+		}
 		return nil
 	}
 	return r.f.readAt(b, off)

@@ -123,7 +123,8 @@ func build(t testing.TB, dir string, log Log, with ...func(*Config)) {
 	}
 }
 
-// find finds all messages with a key, at any time, and checks that Find does not fail.
+// find finds all messages with a key, at any time, and checks that Find does not fail, and that FindCached, where it
+// answers, agrees.
 func find(t testing.TB, x *Index, topic, key string, with ...func(*Query)) []int64 {
 	t.Helper()
 	q := Query{Topic: topic, Key: key, Max: 1000, End: 1<<63 - 1}
@@ -133,6 +134,11 @@ func find(t testing.TB, x *Index, topic, key string, with ...func(*Query)) []int
 	found, err := x.Find(context.Background(), q)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if cached, err := x.FindCached(q); err == nil {
+		equal(t, cached, found)
+	} else if !errors.Is(err, ErrWouldWait) {
+		t.Errorf("FindCached: %v", err)
 	}
 	return found.Physical
 }

@@ -3,10 +3,12 @@ package index
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -537,4 +539,47 @@ func FuzzFeed(f *testing.F) {
 		add(tags, true)
 		equal(t, f.pending, want)
 	})
+}
+
+// Who must not wait gets an answer from what is in memory, from files that are growing and that are full, but not while keys
+// are not yet built, and not from a long chain.
+func TestIndex_FindCached(t *testing.T) {
+	x := open(t, t.TempDir(), new(memLog))
+	log := x.cfg.Source.(*memLog)
+	x.feed.start(0, true)
+	q := Query{Topic: "T", Key: "k", Max: 1000, End: 1<<63 - 1}
+	cached := func(want []int64, wantErr error) {
+		t.Helper()
+		found, err := x.FindCached(q)
+		if !errors.Is(err, wantErr) || err == nil && !slices.Equal(found.Physical, want) {
+			t.Errorf("found %v, %v; want %v, %v", found.Physical, err, want, wantErr)
+		}
+	}
+	at := log.send(x, "T", 1000, "KEYS", "k")
+	cached(nil, ErrWouldWait)
+	stop := run(t, x)
+	built := func(want ...int64) {
+		t.Helper()
+		equal(t, find(t, x, "T", "k"), want)
+		for x.feed.wait() != nil { // the builder rests before it says that nothing is left
+			runtime.Gosched()
+		}
+	}
+	built(at)
+	cached([]int64{at}, nil)
+	for i := range 2*2000 - 10 { // two more files
+		log.send(x, "T", 1000, "KEYS", fmt.Sprint("other", i))
+	}
+	built(at)
+	cached([]int64{at}, nil)
+	all := []int64{at}
+	for range cachedSteps {
+		all = append(all, log.send(x, "T", 1000, "KEYS", "k"))
+	}
+	slices.Reverse(all)
+	built(all...)
+	cached(nil, ErrWouldWait)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -208,6 +208,40 @@ func (s *Store) readLog(dst []byte, at int64) error {
 	return s.log.ReadAt(dst, at)
 }
 
+// recordGuess is how much of the log is read at once for a record whose size is not known, and mostAtOnce what a record may
+// have for who must not wait.
+const (
+	recordGuess = 2 << 10
+	mostAtOnce  = 64 << 10
+)
+
+// RecordCached is Record for who must not wait for the disk. ErrWouldWait says that the record is not in memory, that it is
+// a large one, or that something is wrong with it, of which Record tells.
+func (s *Store) RecordCached(physical int64, dst []byte) ([]byte, error) {
+	end := s.log.Max()
+	if physical < s.log.Min() || physical > end-message.MinSize {
+		return dst, segment.ErrWouldWait
+	}
+	at := len(dst)
+	dst = grow(dst, int(min(recordGuess, end-physical, s.log.FileEnd(physical)-physical)))
+	n, err := s.log.ReadCached(dst[at:], physical)
+	if err != nil || n < message.PeekBytes {
+		return dst[:at], segment.ErrWouldWait
+	}
+	size, _ := message.PeekSize(dst[at:])
+	if size < message.MinSize || size > mostAtOnce || int64(size) > end-physical {
+		return dst[:at], segment.ErrWouldWait
+	}
+	if int(size) > n {
+		dst = grow(dst[:at], int(size))
+		n, err = s.log.ReadCached(dst[at:], physical)
+	}
+	if err != nil || n < int(size) || s.whole(dst[at:at+int(size)], physical) != nil {
+		return dst[:at], segment.ErrWouldWait
+	}
+	return dst[:at+int(size)], nil
+}
+
 // Record appends the record that starts at physical to dst. commitlog.ErrNoRecord says that none starts there, or
 // that it is damaged.
 func (s *Store) Record(physical int64, dst []byte) ([]byte, error) {

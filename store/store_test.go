@@ -9,11 +9,13 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"rocketd/internal/vfs"
 	"rocketd/message"
+	"rocketd/segment"
 	"rocketd/store/consumequeue"
 )
 
@@ -343,4 +345,63 @@ func TestStore_Allocations(t *testing.T) {
 	if n := testing.AllocsPerRun(50, round); n > 0 {
 		t.Errorf("%v allocations for 16 messages", n)
 	}
+}
+
+// RecordCached gives what Record gives: records that were just written, the first ones of a file, and those of a store that
+// was opened. Large, damaged and missing ones are for who may wait.
+func TestStore_RecordCached(t *testing.T) {
+	const fileSize = 1 << 18
+	sizes := func(c *Config) { c.FileSize, c.QueueFileSize = fileSize, 20_000 }
+	dir := t.TempDir()
+	s := testStore(t, dir, sizes)
+	all := map[int64][]byte{}
+	var large int64
+	for i := range 400 {
+		size := 1 + i*37%7000
+		if i == 200 {
+			size = mostAtOnce
+		}
+		b := send(t, s, "t", 0, strings.Repeat("x", size))
+		if all[b.At(0).Physical] = bytes.Clone(b.Record(0)); i == 200 {
+			large = b.At(0).Physical
+		}
+	}
+	check := func(s *Store, damaged int64) {
+		t.Helper()
+		dst := []byte("before")
+		for physical, want := range all {
+			got, err := s.RecordCached(physical, dst)
+			switch {
+			case physical == large || physical == damaged:
+				if !errors.Is(err, segment.ErrWouldWait) || string(got) != "before" {
+					t.Errorf("at %d: %d bytes, %v", physical, len(got), err)
+				}
+			case err != nil || string(got) != "before"+string(want):
+				t.Errorf("at %d: %d bytes for %d, %v", physical, len(got), len(want), err)
+			}
+		}
+		for _, physical := range []int64{-1, 1, s.MaxPhysical(), s.MaxPhysical() + 1<<40} {
+			if got, err := s.RecordCached(physical, dst); !errors.Is(err, segment.ErrWouldWait) || string(got) != "before" {
+				t.Errorf("at %d: %d bytes, %v", physical, len(got), err)
+			}
+		}
+	}
+	check(s, -1)
+	var hurt int64
+	for physical := range all {
+		if physical > fileSize && physical < 2*fileSize && physical != large {
+			hurt = physical
+		}
+	}
+	dir = copyDir(t, dir)
+	name := filepath.Join(dir, "commitlog", fmt.Sprintf("%020d", fileSize))
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[hurt-fileSize+message.PeekBytes+40] ^= 1
+	if err := os.WriteFile(name, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	check(testStore(t, dir, sizes), hurt)
 }
