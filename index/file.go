@@ -81,6 +81,7 @@ type file struct {
 	mapped  atomic.Pointer[vfs.Mapping]
 	mapping sync.Mutex // held while mapped is made
 	noMap   atomic.Bool
+	pages   atomic.Pointer[pages] // made by the first search that must not wait
 }
 
 func (f *file) full() bool { return f.count.Load() >= f.entries }

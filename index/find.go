@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"rocketd/internal/vfs"
@@ -63,13 +64,16 @@ func (x *Index) FindCached(q Query) (Found, error) {
 		ring(x.now)
 		return Found{}, ErrWouldWait
 	}
-	return x.find(q, &search{steps: cachedSteps})
+	return x.find(q, &search{steps: cachedSteps, now: uint32(time.Since(loaded)/time.Second) + 1})
 }
+
+var loaded = time.Now()
 
 // search is what a search may do.
 type search struct {
 	ctx   context.Context // nil: read what is in memory only
 	steps int             // entries and files that may be looked at; negative is no limit
+	now   uint32          // seconds, above 0
 }
 
 // step counts one, and tells why the search must end.
@@ -126,7 +130,10 @@ func (f *file) find(s *search, dst []int64, hash int32, q Query) (_ []int64, err
 	if err := s.step(); err != nil {
 		return dst, err
 	}
-	r := f.reader(s.ctx == nil)
+	r := f.reader()
+	if s.ctx == nil {
+		r.pages, r.now = f.lately(), s.now
+	}
 	n, err := r.slot(f.slotOf(hash))
 	if err != nil {
 		return dst, err
@@ -162,15 +169,42 @@ func (f *file) find(s *search, dst []int64, hash int32, q Query) (_ []int64, err
 type reader struct {
 	f      *file
 	mem    *memory // nil: all is on the disk
-	mapped []byte  // nil: there is no map, or it must not be used
-	cached bool    // what has to come from the disk is ErrWouldWait
+	mapped []byte  // nil: there is no map
+	pages  *pages  // what is known to be in memory; nil: wait for the rest
+	now    uint32
 }
 
-func (f *file) reader(cached bool) reader {
-	r := reader{f: f, mem: f.mem.Load(), cached: cached}
-	if cached {
-		return r
+// pages remembers when a page of a file was last known to be in memory, in seconds; 0 is never.
+type pages []atomic.Uint32
+
+const (
+	pageBytes = 4 << 10
+	keptFor   = 10 // seconds for which a page that was in memory counts as being there still
+)
+
+// fresh tells whether n bytes from off on, of two pages at most, were in memory a short while ago.
+func (p pages) fresh(off int64, n int, now uint32) bool {
+	first, last := p[off/pageBytes].Load(), p[(off+int64(n)-1)/pageBytes].Load()
+	return first != 0 && last != 0 && now-min(first, last) < keptFor
+}
+
+func (p pages) saw(off int64, n int, now uint32) {
+	p[off/pageBytes].Store(now)
+	p[(off+int64(n)-1)/pageBytes].Store(now)
+}
+
+// lately returns the file's pages.
+func (f *file) lately() *pages {
+	if p := f.pages.Load(); p != nil {
+		return p
 	}
+	p := make(pages, (f.size()+pageBytes-1)/pageBytes)
+	f.pages.CompareAndSwap(nil, &p)
+	return f.pages.Load()
+}
+
+func (f *file) reader() reader {
+	r := reader{f: f, mem: f.mem.Load()}
 	m := f.mapped.Load()
 	if m == nil {
 		m = f.makeMap()
@@ -202,18 +236,21 @@ func (r *reader) entry(n int32) (entry, error) {
 	return parseEntry(b[:]), err
 }
 
+// read reads from the map, or without one from the file. Who must not wait may use the map for what was in memory a short
+// while ago; for the rest he asks the system, which costs ten times as much.
 func (r *reader) read(b []byte, off int64) error {
-	if r.mapped != nil {
+	if r.mapped != nil && (r.pages == nil || r.pages.fresh(off, len(b), r.now)) {
 		copy(b, r.mapped[off:])
 		return nil
 	}
-	if r.cached {
-		if n, err := vfs.ReadCached(r.f.disk, b, off); err != nil || n < len(b) {
-			return ErrWouldWait // who may wait learns what is wrong
-		}
-		return nil
+	if r.pages == nil {
+		return r.f.readAt(b, off)
 	}
-	return r.f.readAt(b, off)
+	if n, err := vfs.ReadCached(r.f.disk, b, off); err != nil || n < len(b) {
+		return ErrWouldWait // who may wait learns what is wrong
+	}
+	r.pages.saw(off, len(b), r.now)
+	return nil
 }
 
 // readEntry returns one entry outside of a search.

@@ -148,7 +148,7 @@ func (x *Index) resume(files []*file) error {
 		}
 	}
 	for i := len(files) - 1; i >= 0; i-- {
-		r := files[i].reader(false)
+		r := files[i].reader()
 		for n := files[i].count.Load() - 1; n > 0; n-- {
 			e, err := r.entry(n)
 			if err != nil {

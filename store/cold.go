@@ -211,7 +211,7 @@ func (s *Store) readLog(dst []byte, at int64) error {
 // recordGuess is how much of the log is read at once for a record whose size is not known, and mostAtOnce what a record may
 // have for who must not wait.
 const (
-	recordGuess = 2 << 10
+	recordGuess = 1 << 10
 	mostAtOnce  = 64 << 10
 )
 

@@ -45,7 +45,7 @@ func (o *options) startPair(ctx context.Context, broker starter, dir string, por
 	}
 	s.with = append(s.with, slave)
 	for until := time.Now().Add(2 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
-		if _, err = o.load(ctx, s, []string{"send", "--count", "1", "--conns", "1", "--in-flight", "1", "--topic", "First"}, 0); err == nil {
+		if err = o.first(ctx, s); err == nil {
 			return s, nil
 		}
 		if time.Now().After(until) || ctx.Err() != nil {

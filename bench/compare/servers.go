@@ -181,9 +181,9 @@ func (o *options) measureStart(ctx context.Context) (all []time.Duration, err er
 	return all, nil
 }
 
-// first sends a message to a broker that has started.
+// first sends a message to a broker that has started, of a topic of its own.
 func (o *options) first(ctx context.Context, s *server) error {
-	_, err := o.load(ctx, s, []string{"send", "--count", "1", "--conns", "1", "--in-flight", "1", "--queues", "1"}, 0)
+	_, err := o.load(ctx, s, []string{"send", "--count", "1", "--conns", "1", "--in-flight", "1", "--queues", "1", "--topic", "First"}, 0)
 	return err
 }
 
