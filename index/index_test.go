@@ -551,6 +551,10 @@ func TestIndex_FindCached(t *testing.T) {
 	cached := func(want []int64, wantErr error) {
 		t.Helper()
 		found, err := x.FindCached(q)
+		for tries := 0; err != nil && wantErr == nil && tries < 100; tries++ { // the system may have needed the memory
+			find(t, x, "T", "k")
+			found, err = x.FindCached(q)
+		}
 		if !errors.Is(err, wantErr) || err == nil && !slices.Equal(found.Physical, want) {
 			t.Errorf("found %v, %v; want %v, %v", found.Physical, err, want, wantErr)
 		}
