@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -74,8 +75,12 @@ func (o *options) measureCatchUp(ctx context.Context, out io.Writer) error {
 	defer func() { _ = os.RemoveAll(dir) }()
 	master, seed := filepath.Join(dir, "master"), filepath.Join(dir, "seed")
 	s, err := o.oursBroker(ctx, master, o.port, "brokerName=pair")
+	var first int64
 	if err == nil {
-		err = s.end(o.first(ctx, s))
+		if err = o.first(ctx, s); err == nil {
+			first, err = logEnd(ctx, s)
+		}
+		err = s.end(err)
 	}
 	if err == nil {
 		err = copyAll(ctx, filepath.Join(master, "store"), seed)
@@ -94,7 +99,7 @@ func (o *options) measureCatchUp(ctx context.Context, out io.Writer) error {
 	var ratios []float64
 	for range o.rounds {
 		for side, broker := range []starter{o.oursBroker, o.javaBroker} {
-			rate, err := o.catchUp(ctx, broker, dir, o.port+10*side)
+			rate, err := o.catchUp(ctx, broker, dir, o.port+10*side, first)
 			if err != nil {
 				return fmt.Errorf("%s: %w", [...]string{"ours", "Java"}[side], err)
 			}
@@ -107,8 +112,8 @@ func (o *options) measureCatchUp(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-// catchUp starts a pair, of which the slave has one message, and returns its rate in 10^6 bytes a second.
-func (o *options) catchUp(ctx context.Context, broker starter, dir string, port int) (rate float64, err error) {
+// catchUp starts a pair, of which the slave has the log up to first, and returns its rate in 10^6 bytes a second.
+func (o *options) catchUp(ctx context.Context, broker starter, dir string, port int, first int64) (rate float64, err error) {
 	names, err := o.oursNames(ctx, filepath.Join(dir, "names"), port+6)
 	if err != nil {
 		return 0, err
@@ -130,10 +135,9 @@ func (o *options) catchUp(ctx context.Context, broker starter, dir string, port 
 	}
 	defer slave.stop()
 	end, err := logEnd(ctx, master)
-	if err != nil {
-		return 0, err
+	for until := time.Now().Add(time.Minute); err != nil && time.Now().Before(until); end, err = logEnd(ctx, master) { // Java's, while it starts
+		time.Sleep(100 * time.Millisecond)
 	}
-	first, err := logEnd(ctx, slave)
 	if err != nil {
 		return 0, err
 	}
@@ -142,15 +146,13 @@ func (o *options) catchUp(ctx context.Context, broker starter, dir string, port 
 		now := time.Now()
 		at, err := logEnd(ctx, slave)
 		switch {
-		case err != nil:
-			return 0, err
-		case at == first:
+		case err != nil || at <= first:
 			began = now
 		case at >= end:
 			return float64(end-first) / time.Since(began).Seconds() / 1e6, nil
 		}
-		if now.After(until) {
-			return 0, fmt.Errorf("the slave has %d of %d bytes", at, end)
+		if now.After(until) || ctx.Err() != nil {
+			return 0, fmt.Errorf("the slave has %d of %d bytes: %w", at, end, errors.Join(err, ctx.Err()))
 		}
 	}
 }
