@@ -532,6 +532,8 @@ func TestStorm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if !res.OK() || res.Messages != 5 || res.Latency.Samples == 0 || len(b.registered) != routeBrokers+5 {
 		t.Errorf("%+v, %d registered", res, len(b.registered))
 	}

@@ -62,9 +62,9 @@ var works = []work{
 		{name: "messages/s", of: rate, goal: 3, least: true}}},
 	{name: "end to end, 1,000/s", args: []string{"e2e", "--rate", "1000", "--size", "128"}, values: []value{
 		{name: "p50 µs", of: p50, goal: 0.25}}},
-	queues("1,000 queues", "1", "1000", 0.9),
-	queues("10,000 queues", "10", "1000", 0.85),
-	queues("100,000 queues", "100", "1000", 0.7),
+	queues("1,000 queues", "1", "1000", "5s", 0.9),
+	queues("10,000 queues", "10", "1000", "5s", 0.85),
+	queues("100,000 queues", "100", "1000", "30s", 0.7),
 	hot("128 B", "128", "2000000", "1", []value{
 		{name: "MB/s", of: megabytes, goal: 2, least: true}, {name: "CPU µs/message", of: cpu, goal: 0.35}}),
 	hot("1 KB", "1024", "600000", "1", []value{
@@ -91,13 +91,13 @@ func load(mode, conns, inFlight, size, header string) []string {
 	return []string{mode, "--conns", conns, "--in-flight", inFlight, "--size", size, "--header", header}
 }
 
-// queues is a load on many queues, compared with the same on four.
-func queues(name, topics, each string, goal float64) work {
-	send := append(load("send", "16", "16", "128", "binary"), "--create", "--warmup", "5s")
+// queues is a load on many queues, compared with the same on four. In the warm-up the files of the queues are made.
+func queues(name, topics, each, warmup string, goal float64) work {
+	send := append(load("send", "16", "16", "128", "binary"), "--create", "--warmup")
 	return work{
 		name:   "send 128 B to " + name,
-		base:   append(slices.Clone(send), "--queues", "4", "--topic", "Few"),
-		args:   append(slices.Clone(send), "--queues", each, "--topics", topics),
+		base:   append(slices.Clone(send), "5s", "--queues", "4", "--topic", "Few"),
+		args:   append(slices.Clone(send), warmup, "--queues", each, "--topics", topics),
 		longer: 8 * time.Second,
 		values: []value{{name: "rate relative to 4 queues", of: relative, goal: goal, least: true, alone: true}},
 	}
