@@ -139,7 +139,7 @@ func (b *Broker) buildServices() error {
 		Topics: b.topics, Groups: groups{b}, Clients: b.clients, Offload: b.offload,
 		Resume:     b.resume,
 		RejectPull: b.live.rejectPull.Load, Notifies: b.live.notifyGroups.Load, PropertyFilter: s.Bool("enablePropertyFilter"), Set: others{b},
-		Broker: b.id.name, Routes: newRoutes(b), Modes: meta.NewRequestModes(b.carried.RequestModes), Balance: b.balance, Pops: true,
+		Broker: b.id.name, Routes: newRoutes(b), Modes: meta.NewRequestModes(b.carried.RequestModes), Balance: b.balance,
 	})
 	var own []string
 	for _, c := range b.system().Topics() {

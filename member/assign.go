@@ -79,7 +79,7 @@ func (s *Service) mode(name, group string) protocol.SetMessageRequestModeRequest
 	if !ok && b.Mode == protocol.ModePop && !strings.HasPrefix(name, topic.RetryPrefix) {
 		mode.Mode, mode.PopShareQueueNum = b.Mode, b.Share
 	}
-	if mode.Mode != protocol.ModePop || !s.cfg.Pops {
+	if mode.Mode != protocol.ModePop {
 		mode.Mode = protocol.ModePull
 	}
 	return mode
@@ -121,8 +121,6 @@ func (s *Service) SetMode(_ context.Context, c *protocol.Call) (protocol.Fielder
 		return nil, nil, protocol.Errorf(protocol.SubscriptionGroupNotExist, "subscription group does not exist")
 	case d.Mode == "":
 		return nil, nil, protocol.Errorf(protocol.SystemError, "the body has a mode that is neither PULL nor POP")
-	case d.Mode == protocol.ModePop && !s.cfg.Pops:
-		return nil, nil, protocol.Errorf(protocol.SystemError, "mode POP is not served by this broker")
 	}
 	return nil, nil, s.cfg.Modes.Set(d)
 }

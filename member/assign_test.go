@@ -128,7 +128,7 @@ func assigning() (b *bench, balance *Balance) {
 	queue := func(topic string, id int32) protocol.MessageQueue {
 		return protocol.MessageQueue{Topic: topic, BrokerName: "b", QueueID: id}
 	}
-	b.cfg.Broker, b.cfg.Pops = "b", true
+	b.cfg.Broker = "b"
 	b.cfg.Routes = routing{"T": {queue("T", 0), queue("T", 1)}, "asked U": {queue("U", 0)}, "%RETRY%g": {queue("%RETRY%g", 0)}}
 	b.cfg.Modes, b.cfg.Balance = kept{}, func() Balance { return *balance }
 	b.topics["T"] = topic.NewConfig("T", 2)
@@ -184,9 +184,7 @@ func TestService_Assignment(t *testing.T) {
 	balance.Mode = protocol.ModePop
 	check(ask("c1", "g", "CLUSTERING", "AVG", "T"), list("POP", "T:-1"))
 	check(ask("c1", "g", "CLUSTERING", "AVG", "%RETRY%g"), list("PULL", "%RETRY%g:0"))
-	b.cfg.Pops = false
-	check(ask("c1", "g", "CLUSTERING", "AVG", "T"), list("PULL", "T:0"))
-	b.cfg.Pops, balance.Enabled = true, false
+	balance.Enabled = false
 	check(ask("c1", "g", "CLUSTERING", "AVG", "T"), list("POP", "T:0", "T:1"))
 }
 
@@ -211,12 +209,10 @@ func TestService_SetMode(t *testing.T) {
 	if m := b.mode("T", "g"); m.Mode != protocol.ModePop || m.PopShareQueueNum != 3 {
 		t.Errorf("%+v", m)
 	}
-	b.cfg.Pops = false
+	set(body("T", "g", "PULL"), 0, "")
 	if m := b.mode("T", "g"); m.Mode != protocol.ModePull {
 		t.Errorf("%+v", m)
 	}
-	set(body("T", "g", "POP"), protocol.SystemError, "mode POP is not served by this broker")
-	set(body("T", "g", "PULL"), 0, "")
 	set(`{"consumerGroup":"g","topic":"T"}`, 0, "")
 	set(body("T", "g", "PUSH"), protocol.SystemError, "the body has a mode that is neither PULL nor POP")
 	set(body("%RETRY%g", "g", "POP"), protocol.NoPermission, "retry topic is not allowed to set mode")

@@ -49,7 +49,6 @@ type Config struct {
 	Routes  Routes
 	Modes   Modes
 	Balance func() Balance
-	Pops    bool // the requests of POP are served; without, every group pulls
 }
 
 // Service serves HEART_BEAT, UNREGISTER_CLIENT, CHECK_CLIENT_CONFIG, GET_CONSUMER_LIST_BY_GROUP, LOCK_BATCH_MQ,
