@@ -157,6 +157,9 @@ func (b *Broker) openState() (err error) {
 			return fmt.Errorf("%s=true: this broker keeps nothing in RocksDB; messages that Java keeps there would be missing", key)
 		}
 	}
+	if err := checkStatic(b.cfg.FS, d.config, b.component("topics")); err != nil {
+		return err
+	}
 	retention, err := retentionOf(s)
 	if err != nil {
 		return err
