@@ -173,7 +173,12 @@ func TestMqadmin_Offsets(t *testing.T) {
 	soon(`broker-a 0 12 12 0 .*`, "consumerProgress", "-g", group)
 	want(`create subscription group to`, "updateSubGroup", "-c", "DefaultCluster", "-g", "Cloned")
 	want(`clone group offset success. srcGroup\[`+group+`\], destGroup=\[Cloned\], topic\[`+topic+`\]`, "cloneGroupOffset", "-s", group, "-d", "Cloned", "-t", topic, "-o", "true")
-	soon(`(?s)broker-a 0 12 12 0 .*broker-a 1 12 12 0 `, "consumerProgress", "-g", "Cloned")
+	w := dial(t, c.brokers[0].addr)
+	for _, id := range []string{"0", "1"} {
+		if a := w.must(t, 14, map[string]string{"consumerGroup": "Cloned", "topic": topic, "queueId": id}, nil); a.ext["offset"] != "12" {
+			t.Errorf("the clone is at %s in queue %s, want 12", a.ext["offset"], id)
+		}
+	}
 
 	broker := c.brokers[0].addr
 	want(`(?m)success`, "updateColdDataFlowCtrGroupConfig", "-b", broker, "-g", group, "-v", "1000")
