@@ -373,6 +373,11 @@ func requestReply(t *testing.T, c *cluster, p *peer, topic string) {
 		t.Helper()
 		return p.do(t, append([]string{"op", "request", "group", "P-" + topic, "topic", topic, "first", strconv.Itoa(i)}, more...)...).Get("reply")
 	}
+	// A broker finds the producer by its heartbeats, and the Go client does not send one before its first request.
+	eventually(t, 50*time.Second, "the broker knows the producer", func() bool {
+		_, err := p.try("op", "request", "group", "P-"+topic, "topic", topic, "timeout", "3000")
+		return err == nil
+	})
 	for i := range 5 {
 		if got, want := ask(i, "body", "ping "), "re:ping "+strconv.Itoa(i); got != want {
 			t.Errorf("reply %q, want %q", got, want)
