@@ -47,6 +47,7 @@ var scenarios = []scenario{
 	{"rebalance", nil, func(t *testing.T, c *cluster, p *peer, topic string) { rebalance(t, p, topic) }},
 	{"serverbalance", []string{"serverbalance"}, serverBalance},
 	{"pop", []string{"serverbalance"}, popMode},
+	{"poporderly", []string{"serverbalance"}, popOrderly},
 }
 
 // TestClients drives each real client through each scenario, all of them against one NameServer and one broker.

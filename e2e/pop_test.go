@@ -474,6 +474,22 @@ func letPop(t *testing.T, c *cluster, topic string) {
 	w.must(t, codeSetMode, nil, body)
 }
 
+// popOrderly drives a real client that pops in order: each queue comes in the order in which it was sent.
+func popOrderly(t *testing.T, c *cluster, p *peer, topic string) {
+	letPop(t, c, topic)
+	produce(t, p, topic, "sync", 0, 40)
+	subscribe(t, p, topic, topic, "rebalance", "server", "mode", "orderly")
+	consumed(t, p, topic, topic, 40)
+	last := map[string]int64{}
+	for _, m := range p.got(topic, topic) {
+		if before, ok := last[m.queue]; ok && m.offset <= before {
+			t.Errorf("queue %s: offset %d came after %d", m.queue, m.offset, before)
+		}
+		last[m.queue] = m.offset
+	}
+	p.do(t, "op", "unsubscribe", "name", topic)
+}
+
 // popMode drives a real client in POP mode: the broker shares out the queues and leases the messages.
 func popMode(t *testing.T, c *cluster, p *peer, topic string) {
 	letPop(t, c, topic)

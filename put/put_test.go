@@ -245,6 +245,32 @@ func TestBatch_Commit(t *testing.T) {
 	r.want("stored 1 in b", "bell b max 2", "8: ok b/1 at 400 uniq u8")
 }
 
+// What a stager puts together at the end of a turn is appended with it, and only with it.
+func TestBatch_Before(t *testing.T) {
+	r := open(t, nil)
+	stager := new(int)
+	if r.batch.Kept(stager) != nil {
+		t.Error("something was kept before")
+	}
+	r.batch.Keep(stager, "mine")
+	if r.batch.Kept(stager) != "mine" || r.batch.Kept(new(int)) != nil {
+		t.Error("not kept for its stager")
+	}
+	r.batch.Before(func(*protocol.Turn) { r.stage(2, "b", false) })
+	r.stage(1, "a", false)
+	r.commit()
+	first := r.events
+	r.events = nil
+	if len(first) < 2 || !slices.ContainsFunc(first, func(e string) bool { return strings.HasPrefix(e, "2: ok b/0 at 100") }) {
+		t.Errorf("events %q", first)
+	}
+	r.stage(3, "a", false)
+	r.commit()
+	if slices.ContainsFunc(r.events, func(e string) bool { return strings.HasPrefix(e, "2:") }) {
+		t.Errorf("asked again: %q", r.events)
+	}
+}
+
 // When the store takes nothing, all are told why, nothing is counted and nobody is woken; the next turn starts anew.
 func TestBatch_Commit_Refused(t *testing.T) {
 	for _, cfg := range []func(*Config){nil, syncFlush} {
