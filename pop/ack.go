@@ -25,6 +25,10 @@ func (s *Service) Ack(c *protocol.Call) error {
 	if err != nil {
 		return refuse(protocol.SystemError, "%v", err)
 	}
+	if s.cfg.Groups.Get(h.ConsumerGroup) == nil {
+		c.Ticket().Answer(c.Turn, protocol.Success, "consumerGroup is not known here", nil, nil)
+		return nil
+	}
 	if k.Revive == OrderQueue {
 		return s.ackInOrder(c, h.ConsumerGroup, h.Topic, cfg, h.QueueID, h.Offset, k.PopMs)
 	}

@@ -3,6 +3,7 @@ package pop
 import (
 	"rocketd/protocol"
 	"rocketd/put"
+	"rocketd/topic"
 )
 
 // Change serves CHANGE_MESSAGE_INVISIBLETIME (200053): a message stays invisible longer or shorter, from now on. It gets a
@@ -27,6 +28,9 @@ func (s *Service) Change(c *protocol.Call) error {
 	now := c.Turn.Now.UnixMilli()
 	if h.InvisibleTime < 0 || h.InvisibleTime > s.cfg.TimerMaxDelay.Milliseconds() {
 		return refuse(protocol.SystemError, "invisibleTime[%d] is illegal, at most %d (timerMaxDelaySec)", h.InvisibleTime, s.cfg.TimerMaxDelay.Milliseconds())
+	}
+	if s.cfg.Groups.Get(h.ConsumerGroup) == nil {
+		return refuse(protocol.SubscriptionGroupNotExist, "subscription group [%s] does not exist, %s", h.ConsumerGroup, topic.FAQ)
 	}
 	x := s.shelf(h.ConsumerGroup, h.Topic)
 	cur := x.cursor(h.QueueID)

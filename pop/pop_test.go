@@ -241,6 +241,7 @@ func TestService_Ack_Refusals(t *testing.T) {
 		{"foreign", "extraInfo=0 1 10000 0 0 broker-b 0 0", protocol.Success, "extraInfo is a handle of another broker"},
 		{"revive queue", "extraInfo=0 1 10000 5 0 broker-a 0 0", protocol.Success, "extraInfo has a reviveQid"},
 		{"far future", "extraInfo=0 9000000000000000000 10000 0 0 broker-a 0 0", protocol.Success, "extraInfo has a popTime"},
+		{"no group", "consumerGroup=none", protocol.Success, "consumerGroup is not known here"},
 		{"not a number", "offset=many", protocol.SystemError, "the field <offset>"},
 	} {
 		was := d.store.MaxPhysical()
