@@ -77,6 +77,7 @@ type options struct {
 	fileLen int64 // of the timer log
 	logLen  int64 // of the commit log
 	slave   bool  // no duty
+	hot     int64 // store.Config.HotBytes
 	dir     string
 }
 
@@ -93,6 +94,9 @@ func (o *options) defaults() {
 	if o.fileLen == 0 {
 		o.fileLen = 1000
 	}
+	if o.hot == 0 {
+		o.hot = 1 << 20
+	}
 	if o.logLen == 0 {
 		o.logLen = 1 << 20
 	}
@@ -106,7 +110,7 @@ func open(t testing.TB, disk vfs.FS, o options) *world {
 	log := slog.New(w.logs)
 	var err error
 	w.store, err = store.Open(store.Config{
-		Dir: o.dir, FS: disk, FileSize: o.logLen, QueueFileSize: 20_000, SyncFlush: o.sync, HotBytes: 1 << 20, OpenFiles: 20, Log: log,
+		Dir: o.dir, FS: disk, FileSize: o.logLen, QueueFileSize: 20_000, SyncFlush: o.sync, HotBytes: o.hot, OpenFiles: 20, Log: log,
 		Flushed: func(int64) {
 			if w.put != nil {
 				w.put.Flushed()
