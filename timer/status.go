@@ -2,6 +2,7 @@ package timer
 
 import (
 	"sync/atomic"
+	"time"
 
 	"rocketd/topic"
 )
@@ -16,14 +17,15 @@ type Status struct {
 }
 
 type status struct {
-	readMs, offset, waiting, taken, delivered atomic.Int64
+	readMs, nextMs, offset, waiting, taken, delivered atomic.Int64
 }
 
 // note shows others how far it is.
-func (s *Service) note() {
+func (s *Service) note(nowMs int64) {
 	s.status.offset.Store(s.plan.offset)
 	if s.serving {
 		s.status.readMs.Store(s.plan.readMs)
+		s.status.nextMs.Store(s.nextMs(nowMs))
 	} else {
 		s.status.readMs.Store(0)
 	}
@@ -37,6 +39,9 @@ func (s *Service) note() {
 // Status may be called from any goroutine.
 func (s *Service) Status() Status {
 	st := Status{ReadMs: s.status.readMs.Load(), Waiting: s.status.waiting.Load(), Taken: s.status.taken.Load(), Delivered: s.status.delivered.Load()}
+	if st.ReadMs > 0 { // nothing is due before nextMs, so nothing was done about it
+		st.ReadMs = max(st.ReadMs, min(time.Now().UnixMilli(), s.status.nextMs.Load()))
+	}
 	if q := s.cfg.Store.Find([]byte(topic.Timer), 0); q != nil {
 		st.Behind = max(0, q.Max()-s.status.offset.Load())
 	}

@@ -219,7 +219,7 @@ func (s *Service) step(ctx context.Context, now time.Time) (next time.Time) {
 		s.failed = err
 		next = s.again
 	}
-	s.note()
+	s.note(nowMs)
 	s.offerFlush(now)
 	switch {
 	case now.Before(s.again):

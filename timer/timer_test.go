@@ -41,6 +41,10 @@ func TestService_Delivers(t *testing.T) {
 		if counts := string(w.carried.TimerMetrics.Bytes()); !strings.Contains(counts, `"T":{"count":0,`) {
 			t.Error(counts)
 		}
+		time.Sleep(idle - time.Millisecond) // nobody has looked since
+		if st := w.timers.Status(); st.ReadMs < time.Now().UnixMilli() || st.Behind != 0 || st.Waiting != 0 || st.Delivered < 500 || st.Taken < 500 {
+			t.Errorf("%+v", st)
+		}
 		w.stop()
 		if len(w.logs.list) != 0 {
 			t.Error(w.logs.list)

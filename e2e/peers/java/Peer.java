@@ -72,6 +72,7 @@ public class Peer {
         switch (cmd.get("op")) {
             case "produce": produce(cmd, answer); break;
             case "request": answer.put("reply", new String(producer(cmd).request(new Message(cmd.get("topic"), body(cmd, integer(cmd, "first", 0))), integer(cmd, "timeout", 15000)).getBody(), StandardCharsets.UTF_8)); break;
+            case "recall": recall(cmd, answer); break;
             case "subscribe": subscribe(cmd); break;
             case "unsubscribe": CONSUMERS.remove(cmd.get("name")).shutdown(); break;
             case "pull": pull(cmd, answer); break;
@@ -106,7 +107,13 @@ public class Peer {
         int count = integer(cmd, "count", 1), first = integer(cmd, "first", 0), shard = integer(cmd, "shard", -1);
         List<Message> msgs = new ArrayList<>();
         for (int i = first; i < first + count; i++) {
-            msgs.add(new Message(cmd.get("topic"), cmd.getOrDefault("tags", ""), cmd.get("keys") + "-" + i, body(cmd, i)));
+            Message m = new Message(cmd.get("topic"), cmd.getOrDefault("tags", ""), cmd.get("keys") + "-" + i, body(cmd, i));
+            for (String setter : new String[] {"setDelayTimeMs", "setDelayTimeSec", "setDeliverTimeMs"}) { // since 5.0
+                if (cmd.containsKey(setter)) {
+                    Message.class.getMethod(setter, long.class).invoke(m, Long.parseLong(cmd.get(setter)));
+                }
+            }
+            msgs.add(m);
         }
         List<SendResult> results = new ArrayList<>();
         switch (cmd.get("mode")) {
@@ -150,8 +157,13 @@ public class Peer {
             default:
                 throw new IllegalArgumentException("unknown mode " + cmd.get("mode"));
         }
-        StringBuilder acks = new StringBuilder();
+        StringBuilder acks = new StringBuilder(), handles = new StringBuilder();
         for (SendResult r : results) {
+            try {
+                handles.append(handles.length() == 0 ? "" : ",").append(SendResult.class.getMethod("getRecallHandle").invoke(r));
+            } catch (NoSuchMethodException e) {
+                // a client that knows no recall
+            }
             if (r.getSendStatus() != SendStatus.SEND_OK) {
                 throw new Exception("send status " + r.getSendStatus());
             }
@@ -161,6 +173,13 @@ public class Peer {
             answer.put("msgId", r.getMsgId());
         }
         answer.put("acks", acks.toString());
+        answer.put("handles", handles.toString());
+    }
+
+    private static void recall(Map<String, String> cmd, Map<String, String> answer) throws Exception {
+        DefaultMQProducer p = producer(cmd);
+        answer.put("msgId", (String) DefaultMQProducer.class.getMethod("recallMessage", String.class, String.class)
+            .invoke(p, cmd.get("topic"), cmd.get("handle")));
     }
 
     private static void subscribe(Map<String, String> cmd) throws Exception {
