@@ -2,6 +2,7 @@ package timer
 
 import (
 	"encoding/binary"
+	"math"
 	"time"
 
 	"rocketd/message"
@@ -92,6 +93,9 @@ func (s *Service) history(now time.Time) (past, error) {
 		return past{}, nil
 	}
 	p.offset = q.Max()
+	if _, first, _ := s.wheel.Waiting(s.plan.readMs); first == math.MaxInt64 && s.plan.offset >= p.offset {
+		return past{}, nil // there is nothing to deliver
+	}
 	from := s.cfg.Store.PlaceByTime(s.plan.readMs)
 	if at := s.cfg.Store.PlaceOf(q, s.plan.offset); at >= 0 {
 		from = min(from, at)

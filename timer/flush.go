@@ -47,10 +47,11 @@ const dropEvery = 30 * time.Second
 // wanted tells whether there is something to keep.
 func (f *flush) wanted() bool { return (f.dirty || f.owed.Load()) && !f.busy.Load() }
 
-// offerFlush hands a job to the other goroutine, if it is time and it has none.
+// offerFlush hands a job to the other goroutine, if it is time and it has none. While something waits, the checkpoint follows the
+// commit log, so that the next start has little to look through.
 func (s *Service) offerFlush(now time.Time) {
 	f := &s.flush
-	grown := s.serving && now.Sub(f.last) >= idle && f.seen != s.cfg.Store.MaxPhysical()
+	grown := s.serving && s.status.waiting.Load() > 0 && now.Sub(f.last) >= idle && f.seen != s.cfg.Store.MaxPhysical()
 	if f.busy.Load() || !f.wanted() && !grown || now.Sub(f.last) < s.cfg.Flush {
 		return
 	}
