@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
@@ -134,4 +135,28 @@ func TestRegistrar_ManyTopics(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-n.left
+}
+
+// Two masters with one name and id hear of each other, say so once, and again when one of them is gone.
+func TestRegistrar_TwoMasters(t *testing.T) {
+	namesrv := startNamesrv(t)
+	one := open(t, t.TempDir(), "namesrvAddr="+namesrv, "brokerName=a")
+	other := open(t, t.TempDir(), "namesrvAddr="+namesrv, "brokerName=a")
+	contested := func(h *house) func() bool {
+		return func() bool { return h.broker.registrar.all()[0].contested() }
+	}
+	one.send("New", "x") // it registers that at once, and does not get its place back
+	one.until("the objection to the earlier one", contested(one))
+	other.send("New", "x")
+	other.until("the objection to the later one", contested(other))
+
+	var out strings.Builder
+	told := &teller{registrar: &registrar{log: slog.New(slog.NewTextHandler(&out, nil))}, addr: "ns:1"}
+	for _, objection := range []string{"", "h:1 claims to be broker a with id 0, too", "h:1 claims to be broker a with id 0, too", "", ""} {
+		told.object(objection)
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[0], "level=ERROR") || !strings.Contains(lines[0], "h:1 claims") || !strings.Contains(lines[1], "alone") {
+		t.Errorf("%q", lines)
+	}
 }
