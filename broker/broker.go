@@ -12,6 +12,7 @@ import (
 
 	"rocketd/clientmgr"
 	"rocketd/cold"
+	"rocketd/delay"
 	"rocketd/dispatch"
 	"rocketd/ha"
 	"rocketd/index"
@@ -19,6 +20,7 @@ import (
 	"rocketd/longpoll"
 	"rocketd/manage"
 	"rocketd/member"
+	"rocketd/message"
 	"rocketd/meta"
 	"rocketd/metasync"
 	"rocketd/offset"
@@ -33,7 +35,6 @@ import (
 	"rocketd/stats"
 	"rocketd/store"
 	"rocketd/store/consumequeue"
-	"rocketd/store/inspect"
 	"rocketd/timer"
 )
 
@@ -56,6 +57,7 @@ type Broker struct {
 	popRoom   *longpoll.Room[pop.Key, pop.Waiter]
 	put       *put.Service
 	send      *send.Service
+	delay     *delay.Service
 	pull      *pull.Service
 	cold      *cold.Control
 	query     *query.Service
@@ -86,6 +88,7 @@ type Broker struct {
 	duties    *duties
 	timers    *timer.Service // nil without timerWheelEnable
 	fled      atomic.Uint64  // messages that an acting slave brought elsewhere, or tried to
+	levels    message.DelayLevels
 
 	masterFlush atomic.Int64 // what RESET_MASTER_FLUSH_OFFSET said
 
@@ -160,6 +163,9 @@ func (b *Broker) openState() (err error) {
 	if err := checkStatic(b.cfg.FS, d.config, b.component("topics")); err != nil {
 		return err
 	}
+	if b.levels, err = message.ParseDelayLevels(s.String("messageDelayLevel")); err != nil {
+		return fmt.Errorf("messageDelayLevel: %w", err)
+	}
 	retention, err := retentionOf(s)
 	if err != nil {
 		return err
@@ -179,7 +185,7 @@ func (b *Broker) openState() (err error) {
 		VerifyPropCRC: s.Bool("forceVerifyPropCRC"),
 		SyncFlush:     b.syncFlush,
 		FlushInterval: s.Duration("flushIntervalCommitLog"),
-		Tag:           inspect.Tag, // stores that Java wrote hold delayed messages
+		Tag:           b.levels.Tag,
 		Appended:      b.appended,
 		IndexMs:       b.indexMs,
 		Flushed:       b.flushed,

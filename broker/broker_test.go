@@ -254,7 +254,7 @@ func TestBroker_Refusals(t *testing.T) {
 		{"not a number", protocol.SystemError, h.send("T", "x", "e=four")},
 		{"field missing", protocol.SystemError, h.call(protocol.SendMessageV2, "x", "b=T")},
 		{"retry topic of nobody", protocol.SubscriptionGroupNotExist, h.send("%RETRY%nobody", "x", "d=1")},
-		{"delayed", protocol.RequestCodeNotSupported, h.send("T", "x", "i=DELAY\x013\x02")},
+		{"delayed by no number", protocol.SystemError, h.send("T", "x", "i=DELAY\x01soon\x02")},
 		{"prepared without the property", protocol.RequestCodeNotSupported, h.send("T", "x", "f=4")},
 		{"rolled back", protocol.RequestCodeNotSupported, h.send("T", "x", "f=12")},
 		{"inner batch", protocol.MessageIllegal, h.send("T", "x", "f=192")},

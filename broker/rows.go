@@ -25,6 +25,7 @@ func (b *Broker) rows() []dispatch.Row {
 		turn(protocol.RecallMessage, b.send.Recall),
 		turn(protocol.SendReplyMessage, b.takeReply),
 		turn(protocol.SendReplyMessageV2, b.takeReply),
+		turn(protocol.ConsumerSendMsgBack, b.takeBack),
 
 		turn(protocol.PullMessage, b.pull.Pull),
 		turn(protocol.LitePullMessage, b.pull.Pull),
@@ -120,6 +121,14 @@ func (b *Broker) take(c *protocol.Call) error {
 		return err
 	}
 	return b.send.Send(c)
+}
+
+// takeBack is take for what consumers send back.
+func (b *Broker) takeBack(c *protocol.Call) error {
+	if err := b.away(); err != nil {
+		return err
+	}
+	return b.send.SendBack(c)
 }
 
 // takeReply is take for replies.

@@ -10,7 +10,9 @@ import (
 
 	"rocketd/clientmgr"
 	"rocketd/cold"
+	"rocketd/delay"
 	"rocketd/dispatch"
+	"rocketd/internal/rungroup"
 	"rocketd/longpoll"
 	"rocketd/manage"
 	"rocketd/member"
@@ -88,6 +90,10 @@ func (b *Broker) buildServices() error {
 		Topics: topics{b}, Groups: b.groups, Queues: b.store,
 		Offload:        b.offload,
 		Again:          b.again,
+		Resume:         func(c *protocol.Call, run func(c *protocol.Call) error) { b.table.Resume(c, run) },
+		Locked:         b.clients.Locks.Held,
+		SentBack:       func(topic, group string) { b.board.Item(stats.SendBackNums, topic, group).Add(1) },
+		DelayLevels:    b.levels,
 		MaxMessageSize: func() int { return int(b.live.maxMessageSize.Load()) },
 		StoreHost:      func() netip.AddrPort { return b.id.addr },
 		Cluster:        b.id.cluster,
@@ -114,6 +120,13 @@ func (b *Broker) buildServices() error {
 		LightFull: b.lightFull,
 	})
 	b.cold = cold.New(cold.Config{Enabled: b.live.coldControl.Load, Threshold: b.live.coldGroup.Load, Global: b.live.coldGlobal.Load})
+	b.delay = delay.New(delay.Config{
+		Store: b.store, Levels: b.levels, Progress: b.carried.DelayOffsets,
+		NewCourier: func() delay.Courier { return b.put.NewCourier() },
+		Interval:   s.Duration("flushDelayOffsetInterval"),
+		Log:        b.component("delay"),
+	})
+	b.duties.parts = append(b.duties.parts, rungroup.Part{Name: "delay", Run: b.delay.Run})
 	b.pull = pull.New(pull.Config{
 		Topics: b.topics, Groups: groups{b}, Queues: b.store, Clients: b.clients.Consumers, Offsets: b.offsets,
 		Offload:         b.offload,
@@ -148,7 +161,7 @@ func (b *Broker) buildServices() error {
 	b.manage = manage.New(manage.Config{
 		Cluster: b.id.cluster, Broker: b.id.name, Addr: b.id.addr.String(),
 		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Carried: b.carried, Clients: b.clients, Stats: b.board,
-		Store: b.store, Settings: s, Runtime: manage.Runtime{Started: time.Now(), FS: b.cfg.FS, CommitLogDirs: newDirs(s).commitLogs(), QueueDir: newDirs(s).root, Pool: func() int { return b.table.Waiting() }, Timers: b.timerStatus}, SystemTopics: own, Cold: b.cold,
+		Store: b.store, Settings: s, Runtime: manage.Runtime{Started: time.Now(), FS: b.cfg.FS, CommitLogDirs: newDirs(s).commitLogs(), QueueDir: newDirs(s).root, Pool: func() int { return b.table.Waiting() }, Timers: b.timerStatus, Delays: b.delay.Offsets}, SystemTopics: own, Cold: b.cold,
 		Reset: func(q *consumequeue.Queue) { b.grew(nil, q) },
 		HA:    b.haStatus,
 	})

@@ -39,7 +39,7 @@ var peerKinds = []*peerKind{
 	goPeer,
 	{
 		name:  "node",
-		lacks: []string{"sql", "oneway", "batch", "orderly", "pull", "litepull", "vip", "shard", "autocreate", "serverbalance", "request"},
+		lacks: []string{"sql", "oneway", "batch", "orderly", "pull", "litepull", "vip", "shard", "autocreate", "serverbalance", "request", "retry"},
 		setup: sync.OnceValue(func() error {
 			_, err := tool("peers/node", nil, "npm", "ci", "--no-audit", "--no-fund", "--prefer-offline")
 			return err
@@ -125,6 +125,8 @@ type peer struct {
 type message struct {
 	consumer, topic, queue, keys, tags, sha string
 	offset                                  int64
+	attempt                                 int       // how often it had come before, if the client says
+	at                                      time.Time // when it came
 }
 
 var peerCount int
@@ -206,8 +208,9 @@ func (p *peer) listen(stdout io.Reader, ready chan struct{}) {
 			close(ready)
 		case "msg":
 			offset, _ := strconv.ParseInt(v.Get("offset"), 10, 64)
+			attempt, _ := strconv.Atoi(v.Get("attempt"))
 			p.mu.Lock()
-			p.msgs = append(p.msgs, message{v.Get("consumer"), v.Get("topic"), v.Get("queue"), strings.TrimSpace(v.Get("keys")), v.Get("tags"), v.Get("sha"), offset})
+			p.msgs = append(p.msgs, message{v.Get("consumer"), v.Get("topic"), v.Get("queue"), strings.TrimSpace(v.Get("keys")), v.Get("tags"), v.Get("sha"), offset, attempt, time.Now()})
 			p.mu.Unlock()
 		default:
 			p.mu.Lock()

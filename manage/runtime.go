@@ -19,6 +19,7 @@ type Runtime struct {
 	QueueDir      string     // of the consume queues
 	Pool          func() int // calls that wait for the pool
 	Timers        func() Timers
+	Delays        func() map[int32][2]int64 // of each delay level: how far it is delivered, where its queue ends
 }
 
 // Timers says how far timed messages are delivered.
@@ -63,6 +64,11 @@ func (s *Service) RuntimeInfo(context.Context, *protocol.Call) (protocol.Fielder
 	}
 	t["timerReadBehind"] = number(int64(timers.ReadBehind / time.Second))
 	t["timerOffsetBehind"], t["timerCongestNum"] = number(timers.OffsetBehind), number(timers.Waiting)
+	if s.cfg.Runtime.Delays != nil {
+		for level, at := range s.cfg.Runtime.Delays() {
+			t["scheduleMessageOffset_"+strconv.Itoa(int(level))] = fmt.Sprintf("%d,%d", at[0], at[1])
+		}
+	}
 	return body(protocol.KVTable{Table: t})
 }
 

@@ -25,6 +25,7 @@ type seen struct {
 	keys       bool
 	level      int32 // above 0: it waits for that delay level
 	badLevel   error // its level is no number
+	dead       bool  // it goes to the dead letters of the group whose retry topic it was sent to
 	timed      bool  // it asks for a time of delivery; a level overrules that
 	recalls    bool  // it recalls a message that waits
 	deliverMs  int64 // above 0: it waits until then
@@ -84,8 +85,6 @@ func look(props []byte) (seen, *protocol.Error) {
 // from the log, where such a sysFlag means that a record is in no queue.
 func (s *Service) unserved(found *seen, sysFlag int32) *protocol.Error {
 	switch {
-	case found.level > 0 && s.cfg.DelayLevels == nil:
-		return protocol.Errorf(protocol.RequestCodeNotSupported, "delayed messages are not served by this broker yet (property %s)", message.PropDelayTimeLevel)
 	case found.half:
 		return protocol.Errorf(protocol.RequestCodeNotSupported, "transactional messages are not served by this broker yet (property %s)", message.PropTransactionPrepared)
 	case sysFlag&message.FlagPrepared != 0: // rolled back ones have the bit too

@@ -8,17 +8,20 @@ import (
 	"rocketd/put"
 )
 
-// waits tells whether a message is not to be read yet, and so is stored elsewhere.
+// waits tells whether a message is not to be read where it was sent to, and so is stored elsewhere.
 func (found *seen) waits() bool {
-	return found.level > 0 || found.badLevel != nil || found.deliverMs > 0
+	return found.level > 0 || found.badLevel != nil || found.deliverMs > 0 || found.dead
 }
 
-// divert changes a message that waits into the record that is stored in its stead, in a topic of the broker's own where no
-// consumer reads, and returns the tag of that record. d says where the message was sent to, with all its properties; buf
-// grows by those of the record. This is the one place where sends are diverted: each kind is a case, and a function of
-// package message that others who store messages use, too. Source: Java HookUtils.handleScheduleMessage.
+// divert changes a message into the record that is stored in its stead elsewhere: in a topic of the broker's own where no
+// consumer reads, while it waits, or with the dead letters. It returns the tag of that record. d says where the message was
+// sent to, with all its properties; buf grows by those of the record. This is the one place where sends are diverted: each
+// kind is a case, and a function of package message that others who store messages use, too. Source: Java
+// SendMessageProcessor.handleRetryAndDLQ, HookUtils.handleScheduleMessage.
 func (s *Service) divert(d *message.Draft, found *seen, buf []byte) (tag int64, _ []byte, _ *protocol.Error) {
 	switch {
+	case found.dead:
+		return message.TagsCode(found.tags), bury(d, buf), nil
 	case found.badLevel != nil:
 		return 0, buf, protocol.Errorf(protocol.SystemError, "%v", found.badLevel)
 	case found.deliverMs > 0:
@@ -34,7 +37,7 @@ func (s *Service) divert(d *message.Draft, found *seen, buf []byte) (tag int64, 
 // of it, and how often.
 const timedRoom = 128
 
-// stageElsewhere stages a message that waits. d has its properties in the batch's Scratch. The answer says the queue that it
+// stageElsewhere stages a message that is diverted. d has its properties in the batch's Scratch. The answer says the queue that it
 // was sent to, and the offsets of the record that waits, as Java's does, and for a time the handle that recalls it.
 func (s *Service) stageElsewhere(c *protocol.Call, d *message.Draft, found *seen, uniq []byte) *protocol.Error {
 	b := put.Of(c.Turn)
@@ -55,11 +58,7 @@ func (s *Service) stageElsewhere(c *protocol.Call, d *message.Draft, found *seen
 	if e := s.checkRoom(len(d.Properties)+reserved, 0, false); e != nil {
 		return e
 	}
-	q := s.cfg.Queues.Find(d.Topic, d.QueueID)
-	if q == nil {
-		q = s.cfg.Queues.Queue(string(d.Topic), d.QueueID)
-	}
-	b.Stage(q, d, tag, !found.noWait, append(sentTo, uniq...), c.Ticket(), s.moved)
+	b.Stage(s.queueOf(d.Topic, d.QueueID), d, tag, !found.noWait, append(sentTo, uniq...), c.Ticket(), s.moved)
 	return nil
 }
 

@@ -242,3 +242,7 @@ func TestService_Send_FurtherQueues(t *testing.T) {
 		t.Fatalf("%+v", c)
 	}
 }
+
+type cq = consumequeue.Queue
+
+func (d *desk) noBell(*protocol.Turn, *consumequeue.Queue) {}

@@ -1,11 +1,12 @@
-// Package send takes messages from producers: single, batch and one-way, and the replies of consumers. It checks what Java checks, in Java's
-// order, stages the record and answers when put says that it is safe.
+// Package send takes messages from producers: single, batch and one-way, the replies of consumers, and what consumers send
+// back. It checks what Java checks, in Java's order, stages the record and answers when put says that it is safe.
 package send
 
 import (
 	"context"
 	"math/rand/v2"
 	"net/netip"
+	"time"
 
 	"rocketd/message"
 	"rocketd/protocol"
@@ -33,6 +34,8 @@ type Groups interface {
 type Queues interface {
 	Find(topic []byte, id int32) *consumequeue.Queue
 	Queue(topic string, id int32) *consumequeue.Queue
+	// Record appends the record at a position of the log to dst. It may block.
+	Record(physical int64, dst []byte) ([]byte, error)
 }
 
 // Config of a Service.
@@ -44,6 +47,12 @@ type Config struct {
 	// the start, in a turn of its peer.
 	Offload func(c *protocol.Call, run func(ctx context.Context, c *protocol.Call) error)
 	Again   func(c *protocol.Call)
+	// Resume runs the rest of an offloaded call in a turn of its peer; an error that run returns is answered.
+	Resume func(c *protocol.Call, run func(c *protocol.Call) error)
+	// Locked tells whether anybody holds a queue lock of a group: it consumes in order; nil is never.
+	Locked func(now time.Time, group []byte) bool
+	// SentBack counts a message of a topic that came back from a group.
+	SentBack func(topic, group string)
 
 	MaxMessageSize func() int            // bytes of a body, maxMessageSize
 	StoreHost      func() netip.AddrPort // brokerIP1:listenPort, part of each record and message ID
@@ -51,7 +60,7 @@ type Config struct {
 	Broker         string // brokerName
 	Region         string
 	TraceOn        bool
-	DelayLevels    message.DelayLevels // messageDelayLevel; nil: delayed messages are refused
+	DelayLevels    message.DelayLevels // messageDelayLevel
 	Timers         *Timers             // nil: timed messages are refused
 	Recalls        *Recalls            // nil: nothing can be recalled
 	PropCRC        bool                // the store ends the properties of each record with a checksum
@@ -67,7 +76,8 @@ type Config struct {
 	LightFull func() bool
 }
 
-// Service serves SEND_MESSAGE, SEND_MESSAGE_V2, SEND_BATCH_MESSAGE, SEND_REPLY_MESSAGE and SEND_REPLY_MESSAGE_V2.
+// Service serves SEND_MESSAGE, SEND_MESSAGE_V2, SEND_BATCH_MESSAGE, CONSUMER_SEND_MSG_BACK, SEND_REPLY_MESSAGE and
+// SEND_REPLY_MESSAGE_V2.
 type Service struct {
 	cfg    Config
 	added  []byte // properties that the broker adds to every single message, after CLUSTER
@@ -84,6 +94,9 @@ func New(cfg Config) *Service {
 	s := &Service{cfg: cfg, trace: "false"}
 	if s.cfg.Slave == nil {
 		s.cfg.Slave = func() bool { return false }
+	}
+	if s.cfg.Locked == nil {
+		s.cfg.Locked = func(time.Time, []byte) bool { return false }
 	}
 	if cfg.TraceOn {
 		s.trace = "true"
@@ -173,14 +186,16 @@ func (s *Service) queue(c *protocol.Call, h *protocol.SendMessageRequest) (*cons
 	if id < 0 {
 		id = rand.Int32N(max(cfg.WriteQueueNums, 1))
 	}
-	if group, ok := topic.GroupOfRetry(h.Topic); ok && s.cfg.Groups.Get(group) == nil {
-		return nil, nil, noGroup(group)
+	if group, ok := topic.GroupOfRetry(h.Topic); ok {
+		if s.cfg.Groups.Get(group) == nil {
+			return nil, nil, noGroup(group)
+		}
+		if s.dead(c, h) && s.cfg.Topics.Get([]byte(topic.DLQTopic(string(group)))) == nil {
+			s.createDLQ(c, string(group))
+			return nil, nil, nil
+		}
 	}
-	q := s.cfg.Queues.Find(h.Topic, id)
-	if q == nil {
-		q = s.cfg.Queues.Queue(string(h.Topic), id)
-	}
-	return q, cfg, nil
+	return s.queueOf(h.Topic, id), cfg, nil
 }
 
 func (s *Service) stageOne(c *protocol.Call, h *protocol.SendMessageRequest, q *consumequeue.Queue, cfg *topic.Config) *protocol.Error {
@@ -191,6 +206,12 @@ func (s *Service) stageOne(c *protocol.Call, h *protocol.SendMessageRequest, q *
 	seen, e := look(h.Properties)
 	if e != nil {
 		return e
+	}
+	if seen.dead = s.dead(c, h); seen.dead {
+		seen.timed = false
+	}
+	if seen.half && h.ReconsumeTimes.V > 0 && seen.level > 0 { // clients before 4.6.1 send back with it
+		seen.half = false
 	}
 	if e := s.unserved(&seen, h.SysFlag); e != nil {
 		return e
@@ -229,6 +250,14 @@ func (s *Service) stageOne(c *protocol.Call, h *protocol.SendMessageRequest, q *
 	}
 	b.Stage(q, &d, message.TagsCode(seen.tags), !seen.noWait, uniq, c.Ticket(), s.single)
 	return nil
+}
+
+// queueOf finds a queue by its name.
+func (s *Service) queueOf(name []byte, id int32) *consumequeue.Queue {
+	if q := s.cfg.Queues.Find(name, id); q != nil {
+		return q
+	}
+	return s.cfg.Queues.Queue(string(name), id)
 }
 
 // stageBatch expands a client batch into records with adjoining offsets. Its inner messages keep just their own

@@ -135,6 +135,9 @@ func (p *peer) produce(cmd, answer url.Values) error {
 	for i := number(cmd, "first", 0); len(msgs) < number(cmd, "count", 1); i++ {
 		m := primitive.NewMessage(cmd.Get("topic"), body(cmd, i))
 		m.WithTag(cmd.Get("tags")).WithKeys([]string{cmd.Get("keys") + "-" + strconv.Itoa(i)})
+		if level := number(cmd, "level", 0); level != 0 {
+			m.WithDelayTimeLevel(level)
+		}
 		if cmd.Get("shard") != "" {
 			m.WithShardingKey(cmd.Get("shard"))
 		}
@@ -205,10 +208,12 @@ func (p *peer) subscribe(cmd url.Values) error {
 	c, err := rocketmq.NewPushConsumer(
 		consumer.WithGroupName(cmd.Get("group")), consumer.WithNameServer(primitive.NamesrvAddr{p.namesrv}), consumer.WithInstance(name),
 		consumer.WithConsumerModel(model), consumer.WithConsumerOrder(cmd.Get("mode") == "orderly"),
-		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset))
+		consumer.WithConsumeFromWhere(consumer.ConsumeFromFirstOffset), consumer.WithMaxReconsumeTimes(int32(number(cmd, "attempts", -1))),
+		consumer.WithSuspendCurrentQueueTimeMillis(100*time.Millisecond))
 	if err != nil {
 		return err
 	}
+	fail := number(cmd, "fail", 0)
 	var replier rocketmq.Producer
 	if cmd.Get("reply") == "true" {
 		if replier, err = p.producer(url.Values{"group": {"R-" + name}}); err != nil {
@@ -230,7 +235,13 @@ func (p *peer) subscribe(cmd url.Values) error {
 				return consumer.ConsumeRetryLater, err
 			}
 		}
-		return consumer.ConsumeSuccess, nil
+		switch {
+		case int(msgs[0].ReconsumeTimes) >= fail:
+			return consumer.ConsumeSuccess, nil
+		case cmd.Get("mode") == "orderly":
+			return consumer.SuspendCurrentQueueAMoment, nil
+		}
+		return consumer.ConsumeRetryLater, nil
 	})
 	if err != nil {
 		return err
@@ -358,7 +369,7 @@ func (p *peer) message(name string, m *primitive.MessageExt) {
 	p.emit(url.Values{
 		"event": {"msg"}, "consumer": {name}, "topic": {m.Topic}, "queue": {fmt.Sprintf("%s/%d", m.Queue.BrokerName, m.Queue.QueueId)},
 		"offset": {strconv.FormatInt(m.QueueOffset, 10)}, "keys": {m.GetKeys()}, "tags": {m.GetTags()},
-		"sha": {fmt.Sprintf("%x", sha256.Sum256(m.Body))},
+		"sha": {fmt.Sprintf("%x", sha256.Sum256(m.Body))}, "attempt": {strconv.Itoa(int(m.ReconsumeTimes))},
 	})
 }
 

@@ -108,6 +108,9 @@ public class Peer {
         List<Message> msgs = new ArrayList<>();
         for (int i = first; i < first + count; i++) {
             Message m = new Message(cmd.get("topic"), cmd.getOrDefault("tags", ""), cmd.get("keys") + "-" + i, body(cmd, i));
+            if (cmd.containsKey("level")) {
+                m.setDelayTimeLevel(integer(cmd, "level", 0));
+            }
             for (String setter : new String[] {"setDelayTimeMs", "setDelayTimeSec", "setDeliverTimeMs"}) { // since 5.0
                 if (cmd.containsKey(setter)) {
                     Message.class.getMethod(setter, long.class).invoke(m, Long.parseLong(cmd.get(setter)));
@@ -210,10 +213,15 @@ public class Peer {
         } else {
             c.subscribe(cmd.get("topic"), cmd.getOrDefault("expr", "*"));
         }
+        int fail = integer(cmd, "fail", 0); // so many attempts of each message
+        if (cmd.containsKey("attempts")) {
+            c.setMaxReconsumeTimes(integer(cmd, "attempts", 0));
+        }
         if ("orderly".equals(cmd.get("mode"))) {
+            c.setSuspendCurrentQueueTimeMillis(100);
             c.registerMessageListener((MessageListenerOrderly) (msgs, ctx) -> {
                 msgs.forEach(m -> message(name, m));
-                return ConsumeOrderlyStatus.SUCCESS;
+                return msgs.get(0).getReconsumeTimes() < fail ? ConsumeOrderlyStatus.SUSPEND_CURRENT_QUEUE_A_MOMENT : ConsumeOrderlyStatus.SUCCESS;
             });
         } else {
             DefaultMQProducer replier = "true".equals(cmd.get("reply")) ? producer(new HashMap<>(Map.of("group", "R-" + name))) : null;
@@ -228,7 +236,7 @@ public class Peer {
                         }
                     }
                 }
-                if (msgs.get(0).getReconsumeTimes() < integer(cmd, "fail", 0)) {
+                if (msgs.get(0).getReconsumeTimes() < fail) {
                     return ConsumeConcurrentlyStatus.RECONSUME_LATER;
                 }
                 return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
@@ -331,6 +339,7 @@ public class Peer {
             e.put("keys", String.valueOf(m.getKeys()));
             e.put("tags", m.getTags() == null ? "" : m.getTags());
             e.put("sha", sha.toString());
+            e.put("attempt", String.valueOf(m.getReconsumeTimes()));
             emit(e);
         } catch (Exception x) {
             throw new IllegalStateException(x);

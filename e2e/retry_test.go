@@ -1,0 +1,140 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// retries are the scenarios of messages that come later or again, for a broker with short delay levels.
+var retries = []scenario{
+	{"delay", []string{"retry"}, delayed},
+	{"retry", []string{"retry"}, func(t *testing.T, c *cluster, p *peer, topic string) { retried(t, p, topic, "concurrently") }},
+	{"suspend", []string{"retry", "orderly"}, func(t *testing.T, c *cluster, p *peer, topic string) { retried(t, p, topic, "orderly") }},
+	{"dead", []string{"retry"}, func(t *testing.T, c *cluster, p *peer, topic string) { dead(t, c, p, topic) }},
+}
+
+// TestRetries drives each real client through messages with a delay level, messages that it fails to consume, and dead letters.
+func TestRetries(t *testing.T) {
+	c := &cluster{namesrv: newNamesrv(t, underTest(), "namesrv")}
+	t.Cleanup(c.kill)
+	if err := c.namesrv.serve(); err != nil {
+		t.Fatal(err)
+	}
+	b := newBroker(t, underTest(), "broker-a", c.namesrv.addr, "messageDelayLevel=1s 2s 1s 1s 1s 1s 3s")
+	if err := b.serve(); err != nil {
+		t.Fatal(err)
+	}
+	c.brokers = append(c.brokers, b)
+	c.waitRegistered(t)
+	for _, k := range peerKinds {
+		t.Run(k.name, func(t *testing.T) {
+			p := newPeer(t, k, c.namesrv.addr)
+			for _, s := range retries {
+				if slices.ContainsFunc(s.needs, func(f string) bool { return !k.offers(f) }) {
+					continue
+				}
+				t.Run(s.name, func(t *testing.T) {
+					topic := "R-" + k.name + "-" + s.name
+					c.createTopic(t, topic, queues)
+					s.run(t, c, p, topic)
+				})
+			}
+		})
+	}
+}
+
+// delayed wants messages with a level when it is over, once, and not before; one with a level above the table at the last.
+func delayed(t *testing.T, _ *cluster, p *peer, topic string) {
+	subscribe(t, p, topic, topic)
+	began := time.Now()
+	produce(t, p, topic, "sync", 0, 10, "level", "1")
+	produce(t, p, topic, "sync", 10, 10, "level", "99")
+	produce(t, p, topic, "async", 20, 10, "level", "2")
+	msgs := consumed(t, p, topic, topic, 30)
+	for i := range 30 {
+		m, want := msgs[fmt.Sprintf("k-%d", i)], []time.Duration{time.Second, 3 * time.Second, 2 * time.Second}[i/10]
+		if m.sha != wantSHA(i, nil) || m.attempt != 0 {
+			t.Errorf("message %d came as %+v", i, m)
+		}
+		if got := m.at.Sub(began); got < want {
+			t.Errorf("message %d came after %v, before its %v were over", i, got, want)
+		}
+	}
+	time.Sleep(2 * time.Second) // nothing comes again
+	if got := len(p.got(topic, topic)); got != 30 {
+		t.Errorf("%d messages came, 30 were sent", got)
+	}
+}
+
+// attempts are the attempts that a consumer had with each message, in order.
+func attempts(p *peer, consumer, topic string) map[string][]int {
+	all := map[string][]int{}
+	for _, m := range p.got(consumer, topic) {
+		all[m.keys] = append(all[m.keys], m.attempt)
+	}
+	return all
+}
+
+// retried fails each message twice, and wants each three times, one attempt after the other.
+func retried(t *testing.T, p *peer, topic, mode string) {
+	subscribe(t, p, topic, topic, "fail", "2", "mode", mode)
+	const count = 12
+	produce(t, p, topic, "sync", 0, count)
+	eventually(t, 60*time.Second, "each message comes three times", func() bool { return len(p.got(topic, topic)) >= 3*count })
+	time.Sleep(2 * time.Second)
+	all := attempts(p, topic, topic)
+	for i := range count {
+		if got := all[fmt.Sprintf("k-%d", i)]; !slices.Equal(got, []int{0, 1, 2}) {
+			t.Errorf("message %d came in attempts %v, want 0, 1, 2", i, got)
+		}
+	}
+	if mode == "orderly" { // the queue is held up meanwhile
+		last := map[string]string{}
+		for _, m := range p.got(topic, topic) {
+			if before, ok := last[m.queue]; ok && before != m.keys && m.attempt != 0 {
+				t.Errorf("queue %s: %s in attempt %d after %s", m.queue, m.keys, m.attempt, before)
+			}
+			last[m.queue] = m.keys
+		}
+	}
+	p.do(t, "op", "unsubscribe", "name", topic)
+}
+
+// dead fails messages as often as it may: then they are in the dead-letter topic of the group, once each, for consumers and
+// for mqadmin.
+func dead(t *testing.T, c *cluster, p *peer, topic string) {
+	subscribe(t, p, topic, topic, "fail", "1000", "attempts", "2")
+	const count = 8
+	produce(t, p, topic, "sync", 0, count)
+	group, letters := "G-"+topic, "%DLQ%G-"+topic
+	w := dial(t, c.brokers[0].addr)
+	eventually(t, 60*time.Second, "the dead letters are there", func() bool {
+		a, err := w.call(codeMaxOffset, map[string]string{"topic": letters, "queueId": "0"}, nil)
+		return err == nil && a.ext["offset"] == strconv.Itoa(count)
+	})
+	for key, got := range attempts(p, topic, topic) {
+		if !slices.Equal(got, []int{0, 1, 2}) {
+			t.Errorf("%s came in attempts %v, want 0, 1, 2", key, got)
+		}
+	}
+	p.do(t, "op", "unsubscribe", "name", topic)
+	subscribe(t, p, "dead-"+topic, letters)
+	for key, m := range consumed(t, p, "dead-"+topic, letters, count) {
+		if !strings.HasPrefix(key, "k-") {
+			t.Errorf("a dead letter %+v", m)
+		}
+	}
+	if strings.HasPrefix(p.kind.name, "java5") {
+		out := p.do(t, "op", "mqadmin", "args", "topicStatus\n-n\n"+c.namesrv.addr+"\n-t\n%DLQ%"+group).Get("output")
+		if !strings.Contains(out, "broker-a") || !strings.Contains(out, fmt.Sprint(count)) {
+			t.Errorf("topicStatus of the dead letters: %s", out)
+		}
+	}
+	p.do(t, "op", "unsubscribe", "name", "dead-"+topic)
+}

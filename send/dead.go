@@ -1,0 +1,56 @@
+package send
+
+import (
+	"context"
+
+	"rocketd/message"
+	"rocketd/protocol"
+	"rocketd/topic"
+)
+
+// dead tells whether a message that a consumer sends to the retry topic of its group is to be tried no more: it was often
+// enough, or the group consumes in order, and then comes here with what it has given up. The group is known. Source: Java
+// SendMessageProcessor.handleRetryAndDLQ.
+func (s *Service) dead(c *protocol.Call, h *protocol.SendMessageRequest) bool {
+	name, ok := topic.GroupOfRetry(h.Topic)
+	if !ok {
+		return false
+	}
+	group := s.cfg.Groups.Get(name)
+	if group == nil {
+		return false
+	}
+	most := group.RetryMaxTimes
+	if h.MaxReconsumeTimes.Set && c.Version >= maxReconsumeSince {
+		most = h.MaxReconsumeTimes.V
+	}
+	return h.ReconsumeTimes.V > most || s.cfg.Locked(c.Turn.Now, name)
+}
+
+// createDLQ makes the dead-letter topic of a group on the pool and sends the call through again.
+func (s *Service) createDLQ(c *protocol.Call, group string) {
+	s.cfg.Offload(c, func(_ context.Context, c *protocol.Call) error {
+		if err := s.cfg.Topics.Ensure(topic.NewConfig(topic.DLQTopic(group), 1)); err != nil {
+			return err
+		}
+		s.cfg.Again(c)
+		return nil
+	})
+}
+
+// bury turns the draft of a message for a retry topic into that of a dead letter, which does not wait.
+func bury(d *message.Draft, buf []byte) []byte {
+	group, _ := topic.GroupOfRetry(d.Topic)
+	at := len(buf)
+	message.EachProperty(d.Properties, func(name, value []byte) bool {
+		switch string(name) {
+		case message.PropDelayTimeLevel, message.PropTimerDeliverMs, message.PropTimerDelaySec, message.PropTimerDelayMs:
+		default:
+			buf = message.AppendProperty(buf, string(name), value)
+		}
+		return true
+	})
+	buf = message.AppendProperty(buf, message.PropDelayTimeLevel, []byte("-1"))
+	d.Topic, d.QueueID, d.Properties = []byte(topic.DLQTopic(string(group))), 0, buf[at:]
+	return buf
+}
