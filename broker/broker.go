@@ -36,6 +36,7 @@ import (
 	"rocketd/store"
 	"rocketd/store/consumequeue"
 	"rocketd/timer"
+	"rocketd/transaction"
 )
 
 // Broker is one broker. New opens its store and binds its ports, Run serves, Close is for one that never ran.
@@ -89,6 +90,7 @@ type Broker struct {
 	timers    *timer.Service // nil without timerWheelEnable
 	fled      atomic.Uint64  // messages that an acting slave brought elsewhere, or tried to
 	levels    message.DelayLevels
+	deals     *transaction.Service
 
 	masterFlush atomic.Int64 // what RESET_MASTER_FLUSH_OFFSET said
 

@@ -89,6 +89,9 @@ func (b *Broker) announce(ctx context.Context) error {
 		return nil
 	}
 	b.wholeOnce()
+	if !b.isSlave() {
+		b.loadTransactions(ctx)
+	}
 	b.taking.Store(!b.isSlave())
 	if !b.isSlave() {
 		b.setDuty(true)

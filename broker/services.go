@@ -105,6 +105,7 @@ func (b *Broker) buildServices() error {
 		Writable:       b.live.writable,
 		Slave:          b.isSlave,
 		ActingMaster:   s.Bool("enableSlaveActingMaster"),
+		RejectHalf:     func() bool { return s.Bool("rejectTransactionMessage") },
 		PropCRC:        s.Bool("enabledAppendPropCRC"),
 		NewID:          func() []byte { return ids.Append(nil, time.Now()) },
 		Failed:         func() { b.board.PutFailed.Add(1) },
@@ -127,6 +128,7 @@ func (b *Broker) buildServices() error {
 		Log:        b.component("delay"),
 	})
 	b.duties.parts = append(b.duties.parts, rungroup.Part{Name: "delay", Run: b.delay.Run})
+	b.deals = b.newTransactions()
 	b.pull = pull.New(pull.Config{
 		Topics: b.topics, Groups: groups{b}, Queues: b.store, Clients: b.clients.Consumers, Offsets: b.offsets,
 		Offload:         b.offload,

@@ -319,7 +319,7 @@ func (h *house) verify(t *testing.T, clean bool) {
 func (h *house) digestCarried(t *testing.T) string {
 	t.Helper()
 	sum := sha256.New()
-	for _, pattern := range []string{"config/delayOffset.json", "config/transactionMetrics",
+	for _, pattern := range []string{"config/delayOffset.json",
 		"config/consumerFilter.json", "config/consumerOrderInfo.json", "config/topicQueueMapping.json", "config/messageRequestMode.json"} {
 		names, _ := filepath.Glob(h.dir + "/store/" + pattern)
 		for _, name := range names {

@@ -957,14 +957,14 @@ func (h *DeleteUserRequest) AppendFields(w *FrameWriter) {
 
 // EndTransactionRequest is Java's EndTransactionRequestHeader, of request code 37.
 type EndTransactionRequest struct {
-	Topic                string
-	ProducerGroup        string // mandatory
+	Topic                []byte
+	ProducerGroup        []byte // mandatory
 	TranStateTableOffset int64  // mandatory
 	CommitLogOffset      int64  // mandatory
 	CommitOrRollback     int32  // mandatory
 	FromTransactionCheck bool
-	MsgID                string // mandatory
-	TransactionID        string
+	MsgID                []byte // mandatory
+	TransactionID        []byte
 	RPC                  RPC
 }
 
@@ -977,9 +977,9 @@ func (h *EndTransactionRequest) Decode(fields []Field) error {
 		f := &fields[i]
 		switch string(f.Key) {
 		case "topic":
-			h.Topic = string(f.Value)
+			h.Topic = f.Value
 		case "producerGroup":
-			h.ProducerGroup = string(f.Value)
+			h.ProducerGroup = f.Value
 			seen |= 1 << 0
 		case "tranStateTableOffset":
 			if len(f.Value) == 0 {
@@ -1017,10 +1017,10 @@ func (h *EndTransactionRequest) Decode(fields []Field) error {
 			}
 			h.FromTransactionCheck = parseBool(f.Value)
 		case "msgId":
-			h.MsgID = string(f.Value)
+			h.MsgID = f.Value
 			seen |= 1 << 4
 		case "transactionId":
-			h.TransactionID = string(f.Value)
+			h.TransactionID = f.Value
 		default:
 			h.RPC.take(f)
 		}
@@ -1033,17 +1033,17 @@ func (h *EndTransactionRequest) Decode(fields []Field) error {
 
 // AppendFields writes the ext fields that are there.
 func (h *EndTransactionRequest) AppendFields(w *FrameWriter) {
-	if h.Topic != "" {
-		w.Str("topic", h.Topic)
+	if h.Topic != nil {
+		w.Bytes("topic", h.Topic)
 	}
-	w.Str("producerGroup", h.ProducerGroup)
+	w.Bytes("producerGroup", h.ProducerGroup)
 	w.Int("tranStateTableOffset", h.TranStateTableOffset)
 	w.Int("commitLogOffset", h.CommitLogOffset)
 	w.Int("commitOrRollback", int64(h.CommitOrRollback))
 	w.Bool("fromTransactionCheck", h.FromTransactionCheck)
-	w.Str("msgId", h.MsgID)
-	if h.TransactionID != "" {
-		w.Str("transactionId", h.TransactionID)
+	w.Bytes("msgId", h.MsgID)
+	if h.TransactionID != nil {
+		w.Bytes("transactionId", h.TransactionID)
 	}
 	h.RPC.appendFields(w, "bname")
 }

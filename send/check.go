@@ -85,10 +85,8 @@ func look(props []byte) (seen, *protocol.Error) {
 // from the log, where such a sysFlag means that a record is in no queue.
 func (s *Service) unserved(found *seen, sysFlag int32) *protocol.Error {
 	switch {
-	case found.half:
-		return protocol.Errorf(protocol.RequestCodeNotSupported, "transactional messages are not served by this broker yet (property %s)", message.PropTransactionPrepared)
-	case sysFlag&message.FlagPrepared != 0: // rolled back ones have the bit too
-		return protocol.Errorf(protocol.RequestCodeNotSupported, "transactional messages are not served by this broker yet (sysFlag %d)", sysFlag)
+	case sysFlag&message.FlagPrepared != 0 && !found.half: // rolled back ones have the bit too
+		return protocol.Errorf(protocol.MessageIllegal, "sysFlag %d is that of a transaction, and there is no property %s", sysFlag, message.PropTransactionPrepared)
 	case found.multi != nil && s.tooManyLight(found.multi):
 		return protocol.Errorf(protocol.SystemError, "[LMQ_CONSUME_QUEUE_NUM_EXCEEDED]there are as many light queues as maxLmqConsumeQueueNum allows, and property %s names a new one", message.PropInnerMultiDispatch)
 	case found.inner || sysFlag&(message.FlagInnerBatch|message.FlagNeedUnwrap) != 0:
@@ -99,8 +97,13 @@ func (s *Service) unserved(found *seen, sysFlag int32) *protocol.Error {
 
 // unbatched refuses what may not be in a batch, nor be said of one as a whole. Source: Java CommitLog.asyncPutMessages.
 func (s *Service) unbatched(found *seen, sysFlag int32) *protocol.Error {
-	if found.level > 0 {
+	switch {
+	case found.level > 0:
 		return protocol.Errorf(protocol.MessageIllegal, "a batch may not hold delayed messages (property %s)", message.PropDelayTimeLevel)
+	case found.half:
+		return protocol.Errorf(protocol.MessageIllegal, "a batch may not be transactional (property %s)", message.PropTransactionPrepared)
+	case sysFlag&message.FlagRollback != 0:
+		return protocol.Errorf(protocol.MessageIllegal, "a batch may not be transactional (sysFlag %d)", sysFlag)
 	}
 	if found.timed {
 		return protocol.Errorf(protocol.MessageIllegal, "a batch may not hold timed messages (properties %s, %s, %s)",

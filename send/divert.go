@@ -10,7 +10,7 @@ import (
 
 // waits tells whether a message is not to be read where it was sent to, and so is stored elsewhere.
 func (found *seen) waits() bool {
-	return found.level > 0 || found.badLevel != nil || found.deliverMs > 0 || found.dead
+	return found.half || found.level > 0 || found.badLevel != nil || found.deliverMs > 0 || found.dead
 }
 
 // divert changes a message into the record that is stored in its stead elsewhere: in a topic of the broker's own where no
@@ -24,6 +24,8 @@ func (s *Service) divert(d *message.Draft, found *seen, buf []byte) (tag int64, 
 		return message.TagsCode(found.tags), bury(d, buf), nil
 	case found.badLevel != nil:
 		return 0, buf, protocol.Errorf(protocol.SystemError, "%v", found.badLevel)
+	case found.half:
+		return s.prepare(d, found, buf)
 	case found.deliverMs > 0:
 		_, buf = message.DivertTimed(d, found.deliverMs, s.cfg.Timers.Precision, buf)
 		tag = message.TagsCode(found.tags)

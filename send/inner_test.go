@@ -2,6 +2,7 @@ package send
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -63,6 +64,8 @@ type desk struct {
 	store *store.Store
 	batch *put.Batch
 	rung  []string
+
+	sysFlag, reconsumed string // of what is sent; "" is 0
 }
 
 func open(t *testing.T, change ...func(*put.Config, *Config)) *desk {
@@ -109,7 +112,7 @@ func (d *desk) send(code int32, name, props string, body []byte) protocol.Comman
 	c := &protocol.Call{Peer: p, Turn: turn}
 	c.Code, c.Body = code, body
 	for _, f := range []struct{ key, val string }{{"producerGroup", "g"}, {"topic", name}, {"defaultTopic", "TBW102"},
-		{"defaultTopicQueueNums", "4"}, {"queueId", "1"}, {"sysFlag", "0"}, {"bornTimestamp", "1"}, {"flag", "0"}, {"properties", props},
+		{"defaultTopicQueueNums", "4"}, {"queueId", "1"}, {"sysFlag", cmp.Or(d.sysFlag, "0")}, {"reconsumeTimes", cmp.Or(d.reconsumed, "0")}, {"bornTimestamp", "1"}, {"flag", "0"}, {"properties", props},
 		{"batch", fmt.Sprint(code == protocol.SendBatchMessage)}} {
 		c.Fields = append(c.Fields, protocol.Field{Key: []byte(v2[f.key]), Value: []byte(f.val)})
 	}
@@ -129,7 +132,7 @@ func (d *desk) send(code int32, name, props string, body []byte) protocol.Comman
 
 // v2 are the names of fields in the short form.
 var v2 = map[string]string{"producerGroup": "a", "topic": "b", "defaultTopic": "c", "defaultTopicQueueNums": "d", "queueId": "e",
-	"sysFlag": "f", "bornTimestamp": "g", "flag": "h", "properties": "i", "batch": "m"}
+	"sysFlag": "f", "bornTimestamp": "g", "flag": "h", "properties": "i", "reconsumeTimes": "j", "batch": "m"}
 
 func batchBody(messages ...string) (b []byte) {
 	be := binary.BigEndian

@@ -63,6 +63,7 @@ type Config struct {
 	DelayLevels    message.DelayLevels // messageDelayLevel
 	Timers         *Timers             // nil: timed messages are refused
 	Recalls        *Recalls            // nil: nothing can be recalled
+	RejectHalf     func() bool         // rejectTransactionMessage; nil is no
 	PropCRC        bool                // the store ends the properties of each record with a checksum
 	Writable       func() bool         // brokerPermission has the write bit
 	Slave          func() bool         // brokerRole is SLAVE: nothing is taken; nil is never
@@ -97,6 +98,9 @@ func New(cfg Config) *Service {
 	}
 	if s.cfg.Locked == nil {
 		s.cfg.Locked = func(time.Time, []byte) bool { return false }
+	}
+	if s.cfg.RejectHalf == nil {
+		s.cfg.RejectHalf = func() bool { return false }
 	}
 	if cfg.TraceOn {
 		s.trace = "true"
@@ -210,9 +214,6 @@ func (s *Service) stageOne(c *protocol.Call, h *protocol.SendMessageRequest, q *
 	if seen.dead = s.dead(c, h); seen.dead {
 		seen.timed = false
 	}
-	if seen.half && h.ReconsumeTimes.V > 0 && seen.level > 0 { // clients before 4.6.1 send back with it
-		seen.half = false
-	}
 	if e := s.unserved(&seen, h.SysFlag); e != nil {
 		return e
 	}
@@ -244,6 +245,12 @@ func (s *Service) stageOne(c *protocol.Call, h *protocol.SendMessageRequest, q *
 		BornHost:       c.Peer.RemoteAddr(),
 		StoreHost:      s.cfg.StoreHost(),
 		ReconsumeTimes: h.ReconsumeTimes.V,
+	}
+	switch {
+	case seen.prepared(d.ReconsumeTimes) && !seen.dead:
+		seen.deliverMs = 0 // it counts when the message is committed, and nobody can recall it before
+	case seen.half:
+		seen.half, d.SysFlag = false, d.SysFlag&^message.FlagRollback
 	}
 	if seen.waits() {
 		return s.stageElsewhere(c, &d, &seen, uniq)

@@ -200,6 +200,9 @@ func (s *Store) aheadLoop(ctx context.Context) {
 	}
 }
 
+// Hot tells whether the bytes of the log from physical on are taken to be in memory, so that Record does not wait.
+func (s *Store) Hot(physical int64) bool { return physical >= s.hot() }
+
 // readLog fills dst with the bytes of one file of the log from at on.
 func (s *Store) readLog(dst []byte, at int64) error {
 	if at < s.hot() {

@@ -181,7 +181,7 @@ func (s *Store) follows(r *message.Record) bool {
 	if r.QueueOffset >= q.Max() {
 		return true
 	}
-	u, err := s.unit(q, r.QueueOffset)
+	u, err := s.Unit(q, r.QueueOffset)
 	return err == nil && u.Physical == r.Physical
 }
 

@@ -65,8 +65,9 @@ func (s *Store) checkKind(q *consumequeue.Queue) error {
 	return nil
 }
 
-// unit returns the unit of the message at offset.
-func (s *Store) unit(q *consumequeue.Queue, offset int64) (consumequeue.Unit, error) {
+// Unit returns the unit of the message of a queue at offset, which says where its record is; fs.ErrNotExist says that there
+// is none. It may wait for the disk.
+func (s *Store) Unit(q *consumequeue.Queue, offset int64) (consumequeue.Unit, error) {
 	u, _, err := s.set(q).Find(q, offset)
 	return u, err
 }

@@ -8,6 +8,6 @@ func (s *Store) InMemory(q *consumequeue.Queue, offset int64) bool {
 	if q == nil || offset < q.Min() || offset >= q.Max() {
 		return false
 	}
-	u, err := s.unit(q, offset)
+	u, err := s.Unit(q, offset)
 	return err == nil && !u.Filler() && u.Physical >= s.log.Min() && s.log.Max()-u.Physical <= s.cfg.HotBytes
 }

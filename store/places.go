@@ -11,7 +11,7 @@ import (
 func (s *Store) OffsetAt(q *consumequeue.Queue, physical int64) int64 {
 	lo, hi := q.Min(), q.Max()
 	return lo + int64(sort.Search(int(hi-lo), func(i int) bool {
-		u, err := s.unit(q, lo+int64(i))
+		u, err := s.Unit(q, lo+int64(i))
 		return err == nil && !u.Filler() && u.Physical >= physical
 	}))
 }
@@ -21,7 +21,7 @@ func (s *Store) PlaceOf(q *consumequeue.Queue, offset int64) int64 {
 	if q == nil || offset < q.Min() || offset >= q.Max() {
 		return -1
 	}
-	u, err := s.unit(q, offset)
+	u, err := s.Unit(q, offset)
 	if err != nil || u.Filler() || u.Physical < s.log.Min() {
 		return -1
 	}

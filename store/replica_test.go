@@ -75,9 +75,9 @@ func same(t *testing.T, master, slave *Store) {
 				t.Fatalf("queue %s/%d ends at %d: %v", topic, q.ID(), q.Max(), p)
 			}
 			for i := q.Min(); i < q.Max(); i++ {
-				u, err := master.unit(q, i)
+				u, err := master.Unit(q, i)
 				ok(t, err)
-				if v, err := slave.unit(p, i); u.Physical >= from && (err != nil || v != u) {
+				if v, err := slave.Unit(p, i); u.Physical >= from && (err != nil || v != u) {
 					t.Fatalf("unit %s/%d@%d is %+v, %v, not %+v", topic, q.ID(), i, v, err, u)
 				}
 			}

@@ -8,7 +8,7 @@ func (s *Store) Tag(q *consumequeue.Queue, offset int64) (tag int64, ok bool) {
 	if q == nil || offset < q.Min() || offset >= q.Max() {
 		return 0, false
 	}
-	u, err := s.unit(q, offset)
+	u, err := s.Unit(q, offset)
 	if err != nil || u.Filler() {
 		return 0, false
 	}

@@ -13,7 +13,7 @@ var hot = map[string]bool{
 	"SendMessageRequest": true, "SendMessageResponse": true, "PullMessageRequest": true, "PullMessageResponse": true,
 	"UpdateConsumerOffsetRequest": true, "QueryConsumerOffsetRequest": true, "GetRouteInfoRequest": true,
 	"GetMaxOffsetRequest": true, "GetMinOffsetRequest": true,
-	"PopMessageRequest": true, "AckMessageRequest": true, "ChangeInvisibleTimeRequest": true, "NotificationRequest": true,
+	"PopMessageRequest": true, "AckMessageRequest": true, "ChangeInvisibleTimeRequest": true, "NotificationRequest": true, "EndTransactionRequest": true,
 }
 
 // letters are the short names that SendMessageRequestHeaderV2 gives to the fields of V1; n is the broker of RPC.

@@ -24,7 +24,7 @@ import (
 
 func main() {
 	rlog.SetLogLevel("warn")
-	p := &peer{namesrv: os.Args[1], producers: map[string]rocketmq.Producer{}, consumers: map[string]rocketmq.PushConsumer{}}
+	p := &peer{namesrv: os.Args[1], producers: map[string]rocketmq.Producer{}, consumers: map[string]rocketmq.PushConsumer{}, transactors: map[string]rocketmq.TransactionProducer{}}
 	p.emit(url.Values{"event": {"ready"}})
 	in := bufio.NewReader(os.Stdin)
 	for {
@@ -51,6 +51,9 @@ type peer struct {
 	producers map[string]rocketmq.Producer
 	consumers map[string]rocketmq.PushConsumer
 
+	transactors map[string]rocketmq.TransactionProducer
+	outcomes    sync.Map // of checks, by key
+
 	out sync.Mutex // held while a line is written to stdout
 }
 
@@ -66,12 +69,77 @@ func (p *peer) run(cmd, answer url.Values) error {
 		c := p.consumers[cmd.Get("name")]
 		delete(p.consumers, cmd.Get("name"))
 		return c.Shutdown()
+	case "transact":
+		return p.transact(cmd, answer)
+	case "answer":
+		p.outcomes.Store(cmd.Get("keys"), cmd.Get("outcome"))
+		return nil
+	case "leave":
+		t := p.transactors[cmd.Get("name")]
+		delete(p.transactors, cmd.Get("name"))
+		return t.Shutdown()
 	case "pull":
 		return p.pull(cmd, answer)
 	case "litepull":
 		return p.litePull(cmd, answer)
 	}
 	return fmt.Errorf("unknown op %q", cmd.Get("op"))
+}
+
+// listener ends local transactions as asked for, and checks as "answer" said.
+type listener struct {
+	p    *peer
+	name string
+}
+
+var outcomes = map[string]primitive.LocalTransactionState{
+	"COMMIT_MESSAGE": primitive.CommitMessageState, "ROLLBACK_MESSAGE": primitive.RollbackMessageState, "UNKNOW": primitive.UnkonwnState,
+}
+
+func (l listener) ExecuteLocalTransaction(m *primitive.Message) primitive.LocalTransactionState {
+	return outcomes[m.GetProperty("outcome")]
+}
+
+func (l listener) CheckLocalTransaction(m *primitive.MessageExt) primitive.LocalTransactionState {
+	l.p.message("check-"+l.name+"-"+m.GetProperty("TRANSACTION_CHECK_TIMES"), m)
+	outcome, ok := l.p.outcomes.Load(m.GetKeys())
+	if !ok {
+		return primitive.UnkonwnState
+	}
+	return outcomes[outcome.(string)]
+}
+
+func (p *peer) transact(cmd, answer url.Values) error {
+	t, ok := p.transactors[cmd.Get("name")]
+	if !ok {
+		var err error
+		t, err = rocketmq.NewTransactionProducer(listener{p, cmd.Get("name")},
+			producer.WithGroupName(cmd.Get("group")), producer.WithNameServer(primitive.NamesrvAddr{p.namesrv}),
+			producer.WithInstanceName(cmd.Get("name")), producer.WithSendMsgTimeout(20*time.Second))
+		if err != nil {
+			return err
+		}
+		if err := t.Start(); err != nil {
+			return err
+		}
+		p.transactors[cmd.Get("name")] = t
+	}
+	var ids []string
+	for i := range number(cmd, "count", 0) {
+		m := primitive.NewMessage(cmd.Get("topic"), body(cmd, i))
+		m.WithTag(cmd.Get("tags")).WithKeys([]string{cmd.Get("keys") + "-" + strconv.Itoa(i)})
+		m.WithProperty("outcome", cmd.Get("outcome"))
+		r, err := t.SendMessageInTransaction(context.Background(), m)
+		if err != nil {
+			return err
+		}
+		if r.Status != primitive.SendOK {
+			return fmt.Errorf("send status %d", r.Status)
+		}
+		ids = append(ids, r.OffsetMsgID)
+	}
+	answer.Set("ids", strings.Join(ids, ","))
+	return nil
 }
 
 // toShard sends a message to the queue that its sharding key counts.

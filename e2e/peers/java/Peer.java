@@ -12,6 +12,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
@@ -25,9 +26,12 @@ import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.LocalTransactionState;
 import org.apache.rocketmq.client.producer.SendCallback;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
+import org.apache.rocketmq.client.producer.TransactionListener;
+import org.apache.rocketmq.client.producer.TransactionMQProducer;
 import org.apache.rocketmq.client.utils.MessageUtil;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
@@ -45,6 +49,8 @@ public class Peer {
     private static final PrintStream OUT = System.out;
     private static final Map<String, DefaultMQProducer> PRODUCERS = new HashMap<>();
     private static final Map<String, DefaultMQPushConsumer> CONSUMERS = new HashMap<>();
+    private static final Map<String, TransactionMQProducer> TRANSACTORS = new HashMap<>();
+    private static final Map<String, String> OUTCOMES = new ConcurrentHashMap<>();
     private static String namesrv;
 
     public static void main(String[] args) throws Exception {
@@ -75,6 +81,9 @@ public class Peer {
             case "recall": recall(cmd, answer); break;
             case "subscribe": subscribe(cmd); break;
             case "unsubscribe": CONSUMERS.remove(cmd.get("name")).shutdown(); break;
+            case "transact": transact(cmd, answer); break;
+            case "answer": OUTCOMES.put(cmd.get("keys"), cmd.get("outcome")); break;
+            case "leave": TRANSACTORS.remove(cmd.get("name")).shutdown(); break;
             case "pull": pull(cmd, answer); break;
             case "litepull": litePull(cmd, answer); break;
             case "mqadmin": mqadmin(cmd, answer); break;
@@ -183,6 +192,45 @@ public class Peer {
         DefaultMQProducer p = producer(cmd);
         answer.put("msgId", (String) DefaultMQProducer.class.getMethod("recallMessage", String.class, String.class)
             .invoke(p, cmd.get("topic"), cmd.get("handle")));
+    }
+
+    /** Sends half messages, count of them; each local transaction ends in the outcome asked for, each check in that of "answer". */
+    private static void transact(Map<String, String> cmd, Map<String, String> answer) throws Exception {
+        TransactionMQProducer p = TRANSACTORS.get(cmd.get("name"));
+        if (p == null) {
+            p = new TransactionMQProducer(cmd.get("group"));
+            p.setNamesrvAddr(namesrv);
+            p.setInstanceName(cmd.get("name"));
+            p.setHeartbeatBrokerInterval(3000);
+            p.setSendMsgTimeout(20000);
+            p.setTransactionListener(new TransactionListener() {
+                @Override public LocalTransactionState executeLocalTransaction(Message m, Object arg) {
+                    return LocalTransactionState.valueOf((String) arg);
+                }
+
+                @Override public LocalTransactionState checkLocalTransaction(MessageExt m) {
+                    String outcome = OUTCOMES.getOrDefault(m.getKeys(), "UNKNOW");
+                    message("check-" + cmd.get("name") + "-" + m.getProperty("TRANSACTION_CHECK_TIMES"), m);
+                    return LocalTransactionState.valueOf(outcome);
+                }
+            });
+            p.start();
+            TRANSACTORS.put(cmd.get("name"), p);
+        }
+        int count = integer(cmd, "count", 0);
+        StringBuilder ids = new StringBuilder();
+        for (int i = 0; i < count; i++) {
+            Message m = new Message(cmd.get("topic"), cmd.getOrDefault("tags", ""), cmd.get("keys") + "-" + i, body(cmd, i));
+            if (cmd.containsKey("immunity")) {
+                m.putUserProperty("CHECK_IMMUNITY_TIME_IN_SECONDS", cmd.get("immunity"));
+            }
+            SendResult r = p.sendMessageInTransaction(m, cmd.get("outcome"));
+            if (r.getSendStatus() != SendStatus.SEND_OK) {
+                throw new Exception("send status " + r.getSendStatus());
+            }
+            ids.append(ids.length() == 0 ? "" : ",").append(r.getOffsetMsgId());
+        }
+        answer.put("ids", ids.toString());
     }
 
     private static void subscribe(Map<String, String> cmd) throws Exception {
