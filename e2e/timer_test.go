@@ -170,3 +170,57 @@ func TestTimerExchange(t *testing.T) {
 		})
 	}
 }
+
+// TestTimedKill kills our broker again and again while messages wait and are delivered. Each that was acknowledged comes
+// once, and not early.
+func TestTimedKill(t *testing.T) {
+	if underTest() == java {
+		t.Skip("after a kill Java delivers some a second time")
+	}
+	c := &cluster{namesrv: newNamesrv(t, ours, "namesrv")}
+	t.Cleanup(c.kill)
+	if err := c.namesrv.serve(); err != nil {
+		t.Fatal(err)
+	}
+	b := newBroker(t, ours, "broker-a", c.namesrv.addr)
+	c.brokers = append(c.brokers, b)
+	due := map[string]int64{}
+	var w *wire
+	for round := range 6 {
+		if err := b.serve(); err != nil {
+			t.Fatal(err)
+		}
+		w = dial(t, b.addr)
+		if round == 0 {
+			updateTopic(t, w, "Timed", 2, "")
+		}
+		for j := range 300 {
+			key := fmt.Sprintf("%d-%d", round, j)
+			at := time.Now().UnixMilli() + 50 + int64(j)*11
+			f := sendFields("Timed", j%2)
+			f["properties"] = "KEYS\x01" + key + "\x02UNIQ_KEY\x01U" + key + "\x02TIMER_DELIVER_MS\x01" + strconv.FormatInt(at, 10) + "\x02"
+			w.must(t, codeSend, f, []byte("later"))
+			due[key] = at
+		}
+		time.Sleep(time.Duration(100+150*round) * time.Millisecond)
+		if round < 5 {
+			b.process.kill()
+		}
+	}
+	var all []record
+	eventually(t, 30*time.Second, "all came", func() bool {
+		all = w.allOf(t, "Timed", 2)
+		return len(all) >= len(due)
+	})
+	time.Sleep(2 * time.Second)
+	times := map[string]int{}
+	for _, r := range w.allOf(t, "Timed", 2) {
+		key := strings.TrimSpace(r.properties["KEYS"])
+		if times[key]++; times[key] > 1 || r.storeMs < due[key] {
+			t.Errorf("%s came %d times, %d ms after its time", key, times[key], r.storeMs-due[key])
+		}
+	}
+	if len(times) != len(due) {
+		t.Errorf("%d of %d came", len(times), len(due))
+	}
+}
