@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,8 +36,7 @@ func life(t *testing.T, disk *crashfs.Disk, name string, messages int, syncFlush
 	if err != nil {
 		return nil
 	}
-	var p *put.Service
-	p = put.New(put.Config{Log: s, SyncFlush: syncFlush, Grew: func(*protocol.Turn, *consumequeue.Queue) {}, Stored: func(*consumequeue.Queue, int, int) {}})
+	p := put.New(put.Config{Log: s, SyncFlush: syncFlush, Grew: func(*protocol.Turn, *consumequeue.Queue) {}, Stored: func(*consumequeue.Queue, int, int) {}})
 	svc := New(Config{Store: s, Levels: levels, Progress: carried.DelayOffsets, NewCourier: func() Courier { return p.NewCourier() }, Interval: 700 * time.Millisecond, Log: quiet})
 	ctx, cancel := context.WithCancel(t.Context())
 	below, end := context.WithCancel(t.Context())
@@ -97,10 +97,11 @@ func TestService_Run_Crash(t *testing.T) {
 	for stop := 5; stop < stops; stop++ {
 		syncFlush := stop%2 == 0
 		synctest.Test(t, func(t *testing.T) {
-			left := stop
+			var left atomic.Int64
+			left.Store(int64(stop))
 			d := crashfs.New(crashfs.Options{Seed: uint64(stop)})
 			d.Before = func(vfs.Op, string) error {
-				if left--; left < 0 {
+				if left.Add(-1) < 0 {
 					d.Stop()
 					return crashfs.ErrStopped
 				}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,12 +50,13 @@ type world struct {
 	levels message.DelayLevels
 	kept   kept
 	fail   func(q *consumequeue.Queue, n int) error // of a courier, before it commits
-	flush  int64                                    // what Flushed says; -1: all
+	flush  atomic.Int64                             // what Flushed says; -1: all
 	log    strings.Builder
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, kept: kept{wire: []byte(`{"offsetTable":{}}`)}, flush: -1}
+	w := &world{t: t, kept: kept{wire: []byte(`{"offsetTable":{}}`)}}
+	w.flush.Store(-1)
 	w.levels, _ = message.ParseDelayLevels("1s 5s 10s")
 	var err error
 	w.store, err = store.Open(store.Config{Dir: t.TempDir(), FileSize: 1 << 16, QueueFileSize: 2000, Tag: w.levels.Tag, Log: slog.New(slog.DiscardHandler),
@@ -74,8 +76,8 @@ type flushes struct {
 }
 
 func (f flushes) Flushed() int64 {
-	if f.w.flush >= 0 {
-		return f.w.flush
+	if at := f.w.flush.Load(); at >= 0 {
+		return at
 	}
 	return f.MaxPhysical()
 }
@@ -231,12 +233,12 @@ func TestService_Run_Progress(t *testing.T) {
 		w := newWorld(t)
 		_, stop := w.run()
 		w.wait(1, "T", "a", "b")
-		w.flush = 0
+		w.flush.Store(0)
 		later(14 * time.Second)
 		if w.arrived("T", "a", "b"); w.kept.at(1) != 0 {
 			t.Error("the progress is ahead of the disk")
 		}
-		w.flush = -1
+		w.flush.Store(-1)
 		later(11 * time.Second)
 		if w.kept.at(1) != 2 || w.kept.puts != 1 {
 			t.Errorf("kept %s in %d writes", w.kept.wire, w.kept.puts)
@@ -336,9 +338,10 @@ func TestService_Run_Refused(t *testing.T) {
 	for _, refusal := range []error{store.ErrDiskFull, put.ErrNotEnoughReplicas, store.ErrFenced} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
-			full := true
+			var full atomic.Bool
+			full.Store(true)
 			w.fail = func(q *consumequeue.Queue, _ int) error {
-				if full && q.Topic() == "T" {
+				if full.Load() && q.Topic() == "T" {
 					return refusal
 				}
 				return nil
@@ -349,7 +352,7 @@ func TestService_Run_Refused(t *testing.T) {
 			later(10 * time.Second)
 			w.arrived("T")
 			w.arrived("U", "x")
-			full = false
+			full.Store(false)
 			later(time.Second)
 			stop()
 			w.arrived("T", "a", "b")
