@@ -138,3 +138,60 @@ func dead(t *testing.T, c *cluster, p *peer, topic string) {
 	}
 	p.do(t, "op", "unsubscribe", "name", "dead-"+topic)
 }
+
+// Messages that wait change the broker with the store, from Java's to ours and back, killed in the middle of delivery: each
+// comes when its time is over, once. Java knows only the progress that was kept before the kill; ours finds the rest in the log.
+func TestExchange_Delayed(t *testing.T) {
+	onlyTestJava(t)
+	needJava(t)
+	h := newHouse(t, &exchangeCase{name: "Delayed"})
+	sent := map[string]time.Time{}
+	bodies := func() (all []string) {
+		w := dial(t, h.server.addr)
+		recs, err := w.pull("Later", 0, 0)
+		if err != nil {
+			return nil
+		}
+		for _, r := range recs {
+			all = append(all, string(r.body))
+			if due := sent[string(r.body)].Add(time.Second); r.storeMs < due.UnixMilli() {
+				t.Errorf("%s came %v too early", r.body, due.Sub(time.UnixMilli(r.storeMs)))
+			}
+		}
+		return all
+	}
+	wanted := 0
+	for i, who := range []release{java5, rocketdHere, java5, rocketdHere} {
+		h.serve(t, who)
+		eventually(t, 40*time.Second, "what waited in the other broker comes", func() bool { return len(bodies()) >= wanted })
+		w := dial(t, h.server.addr)
+		send := func(n int, level string) {
+			for j := range n {
+				body := fmt.Sprintf("%d-%s-%d", i, level, j)
+				f := sendFields("Later", 0)
+				f["properties"] = "DELAY\x01" + level + "\x02UNIQ_KEY\x01" + body + "\x02"
+				sent[body] = time.Now()
+				w.must(t, codeSend, f, []byte(body))
+			}
+			wanted += n
+		}
+		send(4, "1")
+		eventually(t, 20*time.Second, "the first come", func() bool { return len(bodies()) >= wanted })
+		switch {
+		case who == java5:
+			time.Sleep(12 * time.Second) // its first write of the offsets is ten seconds after the start
+		case i == 1:
+			time.Sleep(3 * time.Second) // Java, which comes next, knows only what is in the file
+		}
+		send(4, "2") // due when another broker has the store
+		h.process.kill()
+	}
+	h.serve(t, rocketdHere)
+	eventually(t, 40*time.Second, "everything has come", func() bool { return len(bodies()) >= wanted })
+	time.Sleep(3 * time.Second)
+	all := bodies()
+	slices.Sort(all)
+	if len(slices.Compact(slices.Clone(all))) != len(all) || len(all) != wanted || len(all) != len(sent) {
+		t.Errorf("%d messages came, %d were sent: %q", len(all), wanted, all)
+	}
+}
