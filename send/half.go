@@ -57,9 +57,5 @@ func (s *Service) Place(d *message.Draft, tag int64, now time.Time) (*consumeque
 			return nil, 0, e
 		}
 	}
-	q := s.cfg.Queues.Find(d.Topic, d.QueueID)
-	if q == nil {
-		q = s.cfg.Queues.Queue(string(d.Topic), d.QueueID)
-	}
-	return q, tag, nil
+	return s.queueOf(d.Topic, d.QueueID), tag, nil
 }

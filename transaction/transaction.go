@@ -26,7 +26,6 @@ const group = "CID_RMQ_SYS_TRANS"
 
 // Store is what transactions need of the store.
 type Store interface {
-	Find(topic []byte, id int32) *consumequeue.Queue
 	Queue(topic string, id int32) *consumequeue.Queue
 	// Unit and Record wait for the disk, but not for a record that is Hot.
 	Unit(q *consumequeue.Queue, offset int64) (consumequeue.Unit, error)

@@ -72,7 +72,7 @@ func (p producers) Clients(group string) []clientmgr.Client { return p[group] }
 
 // world is a broker's store, its transactions, and producers, on a disk in memory.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	disk    *crashfs.Disk
 	offsets *offsets
 	group   producers
@@ -86,7 +86,7 @@ type world struct {
 	divert  func(d *message.Draft, tag int64, now time.Time) (*consumequeue.Queue, int64, *protocol.Error)
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	w := &world{t: t, disk: crashfs.New(crashfs.Options{Map: true, Ordered: true}), offsets: &offsets{now: map[string]int64{}, saved: map[string]int64{}},
 		peer: new(peer), group: producers{}, now: time.UnixMilli(1_000_000),
 		rules: Rules{Timeout: 6 * time.Second, CheckMax: 3, Reserved: 72 * time.Hour}}
