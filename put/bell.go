@@ -1,6 +1,7 @@
 package put
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 
@@ -60,17 +61,19 @@ func (s *Service) ring(all bool) {
 	}
 }
 
-// Arrived is Grew for what came outside of a turn, from the master of this broker (store.Config.Arrived): it rings at once,
-// or when the log can be read up to end.
+// Arrived is Grew for what came outside of a turn, from the master of this broker (store.Config.Arrived) or by couriers, which
+// may come here in another order than they appended in: it rings at once, or when the log can be read up to end.
 func (s *Service) Arrived(q *consumequeue.Queue, end int64) {
 	if end > s.cfg.Log.Visible() {
 		s.mu.Lock()
-		if n := len(s.arrived); n > 0 && s.arrived[n-1].end > end { // the log was cut; this stays in order
+		if n := len(s.arrived); n > 0 && s.arrived[n-1].end > end {
+			last := max(end, s.cfg.Log.MaxPhysical()) // what ends behind it was cut
 			for i := range s.arrived {
-				s.arrived[i].end = min(s.arrived[i].end, end)
+				s.arrived[i].end = min(s.arrived[i].end, last)
 			}
 		}
-		s.arrived = append(s.arrived, unseen{end, q})
+		at, _ := slices.BinarySearchFunc(s.arrived, end+1, func(u unseen, end int64) int { return cmp.Compare(u.end, end) })
+		s.arrived = slices.Insert(s.arrived, at, unseen{end, q}) // not the last, if who appended after us was faster
 		s.mu.Unlock()
 		if end > s.cfg.Log.Visible() { // else it came to be before we stood in the list, and rang for nobody
 			return

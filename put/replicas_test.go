@@ -357,6 +357,22 @@ func TestService_Arrived(t *testing.T) {
 	r.want("bell b max 0")
 }
 
+// Couriers that appended one after the other may tell of it the other way round. No queue rings before it can be read: it would
+// not ring again.
+func TestService_Arrived_Overtaken(t *testing.T) {
+	r := open(t, syncFlush)
+	r.log.end = 300
+	r.svc.Arrived(r.queue("b"), 200)
+	r.svc.Arrived(r.queue("c"), 300)
+	r.svc.Arrived(r.queue("a"), 100)
+	r.flush(100)
+	r.want("bell a max 0")
+	r.flush(200)
+	r.want("bell b max 0")
+	r.flush(300)
+	r.want("bell c max 0")
+}
+
 // Many contexts stage while bells ring from everywhere, slaves come and go, the disk goes on and the role changes: each is
 // answered once, in order, and none with OK whose record was not safe.
 func TestService_BellStorm(t *testing.T) {
