@@ -261,6 +261,9 @@ func (s *Service) settle(now opMark) {
 			floor = min(floor, t.ends[i].offset)
 		}
 	}
+	for offset := range l.moving { // Resume's: it is in no log yet that it moved
+		floor = min(floor, offset)
+	}
 	if len(s.marks) < maxMarks {
 		s.marks = append(s.marks, mark{floor, st.MaxPhysical()})
 		s.opMark = append(s.opMark, now)

@@ -246,6 +246,27 @@ func TestService_settle(t *testing.T) {
 	}
 }
 
+// A half message that is just being put back by hand is not done for good: if that fails, it is as open as before.
+func TestService_settle_Moving(t *testing.T) {
+	w := newWorld(t)
+	a, _ := w.prepare("a", "T")
+	w.flush()
+	if !w.svc.move(a.offset) {
+		t.Fatal("it does not move")
+	}
+	w.check(time.Second)
+	w.svc.mu.Lock()
+	w.svc.ledger.stay(a.offset)
+	w.svc.mu.Unlock()
+	w.want("a", "", "")
+	w.save()
+	w.kill()
+	w.want("a", "", "")
+	if got := w.end(a, commit); got != "0" {
+		t.Error(got)
+	}
+}
+
 // A half message that was lost with its file, or that cannot be one, is no reason to stop.
 func TestService_Check_Lost(t *testing.T) {
 	w := newWorld(t)
