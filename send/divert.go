@@ -57,7 +57,7 @@ func (s *Service) stageElsewhere(c *protocol.Call, d *message.Draft, found *seen
 	if e != nil {
 		return e
 	}
-	if e := s.checkRoom(len(d.Properties)+reserved, 0, false); e != nil {
+	if e := s.checkRoom(len(d.Properties)+reserved, found.further, false); e != nil {
 		return e
 	}
 	b.Stage(s.queueOf(d.Topic, d.QueueID), d, tag, !found.noWait, append(sentTo, uniq...), c.Ticket(), s.moved)

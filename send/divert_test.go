@@ -111,3 +111,23 @@ func TestService_Send_Delay_Room(t *testing.T) {
 		t.Errorf("%d %q", a.Code, a.Remark)
 	}
 }
+
+// What waits and then goes to further queues, too, has room for its offsets there: it would be lost when it is due.
+func TestService_Send_Delay_RoomFurther(t *testing.T) {
+	d := open(t, delaying)
+	for n := 32700; ; n-- {
+		props := "DELAY\x011\x02INNER_MULTI_DISPATCH\x01%LMQ%a,%LMQ%b\x02A\x01" + strings.Repeat("a", n) + "\x02"
+		a := d.send(protocol.SendMessageV2, "plain", props, []byte("x"))
+		if a.Code == protocol.MessageIllegal && n > 32000 {
+			continue
+		}
+		if a.Code != protocol.Success {
+			t.Fatalf("%d: %d %q", n, a.Code, a.Remark)
+		}
+		r, _ := d.record(topic.Schedule, 0, 0)
+		if left := message.MaxProperties - len(r.Properties); left < store.LateRoom(2) {
+			t.Errorf("%d bytes are left, the store may add %d", left, store.LateRoom(2))
+		}
+		return
+	}
+}

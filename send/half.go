@@ -57,5 +57,8 @@ func (s *Service) Place(d *message.Draft, tag int64, now time.Time) (*consumeque
 			return nil, 0, e
 		}
 	}
+	if e = s.checkRoom(len(d.Properties), found.further, false); e != nil {
+		return nil, 0, e
+	}
 	return s.queueOf(d.Topic, d.QueueID), tag, nil
 }

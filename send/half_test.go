@@ -111,4 +111,8 @@ func TestService_Place(t *testing.T) {
 	if _, _, e := d.svc.Place(&m, 7, time.UnixMilli(1000)); e == nil {
 		t.Error("placed with a level that is no number")
 	}
+	m = message.Draft{Topic: []byte("plain"), Properties: []byte("DELAY\x012\x02A\x01" + strings.Repeat("a", message.MaxProperties-20) + "\x02")}
+	if _, _, e := d.svc.Place(&m, 7, time.UnixMilli(1000)); e == nil {
+		t.Errorf("placed with %d bytes of properties", len(m.Properties))
+	}
 }
