@@ -175,6 +175,7 @@ var askedLater = []string{
 	"storeReplyMessageEnable", "filterDataCleanTimeSpan", "enableLmqQuota", "maxLmqConsumeQueueNum",
 	"serverLoadBalancerEnable", "defaultMessageRequestMode", "defaultPopShareQueueNum", "loadBalancePollNameServerInterval",
 	"haMasterAddress", "skipPreOnline", "enableRemoteEscape", "syncMasterFlushOffsetWhenStartup", "maxHaTransferByteInSecond",
+	"transactionCheckInterval", "rejectTransactionMessage",
 	"inSyncReplicas", "minInSyncReplicas", "enableAutoInSyncReplicas", "allAckInSyncStateSet", "haMaxGapNotInSync", // of a master; a slave may have them too
 }
 

@@ -1,8 +1,12 @@
 package broker
 
 import (
+	"bytes"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -65,6 +69,53 @@ func TestNew_RefusesWhatItCannotBe(t *testing.T) {
 			if b != nil {
 				b.Close()
 			}
+		}
+	}
+}
+
+// No key that the code of this package asks for is said to have no effect, however late it is asked for.
+func TestWarnUnasked(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	s := settings.NewBroker(settings.Machine{Home: dir, IP: "127.0.0.1", HostName: "b", Processors: 2}, slog.New(slog.DiscardHandler))
+	initial := s.Effective()
+	n := 0
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		for _, m := range regexp.MustCompile(`\.(?:String|Bool|Int|Int64|Float|Duration)\("(\w+)"\)`).FindAllSubmatch(text, -1) {
+			if v, ok := initial[string(m[1])]; ok {
+				s.Set(string(m[1]), v)
+				n++
+			}
+		}
+	}
+	if n < 100 {
+		t.Fatalf("only %d keys found", n)
+	}
+	// Some keys mean nothing without another one.
+	for _, key := range []string{"enableLmq", "enableMultiDispatch", "traceTopicEnable"} {
+		s.Set(key, "true")
+	}
+	s.Set("storePathRootDir", dir)
+	s.Set("listenPort", strconv.Itoa(freePort(t)))
+	var log bytes.Buffer
+	b, err := New(Config{Settings: s, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	for line := range strings.Lines(log.String()) {
+		if strings.Contains(line, "no effect") {
+			t.Error(line)
 		}
 	}
 }

@@ -92,6 +92,7 @@ func New(cfg Config) (*Server, error) {
 	if s.server, err = remoting.Listen(server); err != nil {
 		return nil, err
 	}
+	set.Duration("scanNotActiveBrokerInterval") // asked by expire, later
 	for _, name := range set.Unasked() {
 		cfg.Log.Warn("configuration key has no effect", "key", name)
 	}

@@ -50,6 +50,23 @@ func start(t testing.TB, keys map[string]string) *Server {
 	return s
 }
 
+// What has no effect is named, and only that.
+func TestNew_NoEffect(t *testing.T) {
+	set := settings.NewNamesrv(settings.Machine{Home: t.TempDir(), Processors: 2}, slog.New(slog.DiscardHandler))
+	for _, kv := range [][2]string{{"bindAddress", "127.0.0.1"}, {"listenPort", "0"}, {"scanNotActiveBrokerInterval", "5000"}, {"unRegisterBrokerQueueCapacity", "3000"}} {
+		set.Set(kv[0], kv[1])
+	}
+	var log bytes.Buffer
+	s, err := New(Config{Settings: set, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if got := log.String(); strings.Count(got, "no effect") != 1 || !strings.Contains(got, "key=unRegisterBrokerQueueCapacity") {
+		t.Error(got)
+	}
+}
+
 // client is one connection to a server under test.
 type client struct {
 	t    testing.TB
