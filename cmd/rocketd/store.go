@@ -29,9 +29,9 @@ type storeFlags struct {
 func newStore() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "store",
-		Short: "Look at the files of a broker: verify, count, show, export, repair",
+		Short: "Look at the files of a broker: verify, count, show, export, repair, import",
 		Long: "Look at the files of a broker, Java's or rocketd's: DIR is its storePathRootDir. The store may be in use, stopped, or\n" +
-			"a copy; all but repair only read. Lengths of files are taken from the files.",
+			"a copy; all but repair and import only read, and import wants it stopped. Lengths of files are taken from the files.",
 	}
 	cmd.AddCommand(newStoreVerify(), newStoreStat(), newStoreDump(), newStoreExport(), newStoreRepair(), newStoreImport())
 	return cmd
