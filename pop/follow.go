@@ -53,6 +53,7 @@ func (r *reviver) follow(ctx context.Context, q *reviveQueue, now time.Time) {
 	if end && q.endMs != 0 && now.UnixMilli()-q.endMs > idleGrace.Milliseconds() && !s.cfg.TimerBehind() {
 		q.endMs = now.UnixMilli()
 	}
+	q.endMs = min(q.endMs, now.UnixMilli()) // the clock was set back
 	done, handled := 0, int64(-1)
 	for ; done < len(q.waiting) && r.staged < roundBytes; done++ {
 		l := q.waiting[done]

@@ -252,4 +252,12 @@ func TestSchedule(t *testing.T) {
 	if s.count() != 0 {
 		t.Errorf("%d are left", s.count())
 	}
+	s.due(nil, t0, 1) // the clock is set back
+	s.add(&alarms[0], t0+1000)
+	if n := len(s.due(nil, t0+980, 9)); n != 0 {
+		t.Error("rang before its time")
+	}
+	if n := len(s.due(nil, t0+1000, 9)); n != 1 {
+		t.Error("did not ring after the clock was set back")
+	}
 }

@@ -136,8 +136,8 @@ func (r *reviver) deliver(ctx context.Context, leases []*alarm, now time.Time) {
 			} else {
 				if key := (leaseKey{l.Start, l.PopMs}); l.cursor.leases[key] == l {
 					delete(l.cursor.leases, key)
+					r.s.live.Add(-1)
 				}
-				r.s.live.Add(-1)
 			}
 			l.cursor.mu.Unlock()
 		}
