@@ -116,3 +116,28 @@ func TestService_Failures(t *testing.T) {
 		}
 	})
 }
+
+// The end of a duty does not wait for a service that has ended meanwhile.
+func TestService_EndsWhileDutyEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, newDisk(7), options{})
+		second := (time.Now().UnixMilli()/1000 + 3) * 1000
+		must(t, w.timed("A", second+100))
+		must(t, w.timed("B", second+900))
+		time.Sleep(time.Until(time.UnixMilli(second + 500)))
+		if n := len(w.arrivals()); n != 1 {
+			t.Fatal(n)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- w.duty.Stop() }()
+		time.Sleep(100 * time.Millisecond) // halfway through a moment, the duty goes on
+		if len(ended) != 0 {
+			t.Fatal("ended at once")
+		}
+		must(t, w.below.Stop())
+		synctest.Wait()
+		if len(ended) != 1 {
+			t.Fatal("the duty did not end")
+		}
+	})
+}

@@ -157,7 +157,10 @@ func (s *Service) Serve(ctx context.Context) error {
 	}
 	select {
 	case s.duty <- false:
-		<-s.ended
+		select {
+		case <-s.ended:
+		case <-s.stopped:
+		}
 	case <-s.stopped:
 	}
 	return nil
