@@ -30,7 +30,7 @@ type batchAck struct {
 	Topic       string `json:"t"` // without the retry topic's prefix
 }
 
-// maxBits bounds what one entry may acknowledge: a check point holds 32 messages, which a filter may spread out.
+// maxBits bounds how far a filter may have spread out the messages of one entry. There are no more than a check point holds.
 const maxBits = 1 << 16
 
 // offsets are those whose bits are set, within [low, high].
@@ -42,6 +42,9 @@ func (a *batchAck) offsets(low, high int64) ([]int64, error) {
 	var list []int64
 	for i := range int64(len(bits)) * 8 {
 		if offset := a.Start + i; bits[i/8]&(1<<(i%8)) != 0 && offset >= low && offset <= high {
+			if len(list) == MaxMessages {
+				return nil, refuse(protocol.SystemError, "b of an entry of acks has more than %d bits", MaxMessages)
+			}
 			list = append(list, offset)
 		}
 	}
@@ -145,13 +148,11 @@ func (s *Service) ackEntry(c *protocol.Call, b *batchAck, broker string, nowMs i
 			open = append(open, offset)
 		}
 	}
-	for len(open) > 0 { // a record holds no more than a check point
-		n := min(len(open), MaxMessages)
+	if len(open) > 0 {
 		a := s.acks.Get().(*acking)
-		a.cursor, a.key, a.offsets, a.done = cur, leaseKey{b.Start, b.PopMs}, append(a.offsets, open[:n]...), w.done
+		a.cursor, a.key, a.offsets, a.done = cur, leaseKey{b.Start, b.PopMs}, append(a.offsets, open...), w.done
 		w.left++
 		a.stage(c.Turn, b.Revive, b.PopMs+b.InvisibleMs)
-		open = open[n:]
 	}
 	return nil
 }

@@ -28,7 +28,8 @@ type reviveQueue struct {
 	next    int64 // to read
 	waiting []*logged
 	byKey   map[string]*logged
-	endMs   int64 // all that is due by then was read
+	early   map[string]struct{} // check points that memory delivered before they came here: the timer was late
+	endMs   int64               // all that is due by then was read
 }
 
 // logged is a check point that was read.
@@ -123,7 +124,11 @@ func (r *reviver) take(q *reviveQueue, m *message.Record) {
 			s.cfg.Log.Warn("check point of popped messages ignored", "reviveQueue", q.id, "offset", m.QueueOffset, "err", err)
 			break
 		}
-		l := &logged{ck: ck, offset: m.QueueOffset, key: mergeKey(ck.Topic, ck.Group, ck.Broker, ck.QueueID, ck.Start, ck.PopMs), held: s.holding(ck)}
+		l := &logged{ck: ck, offset: m.QueueOffset, key: ck.key(), held: s.holding(ck)}
+		if _, early := q.early[l.key]; early {
+			delete(q.early, l.key)
+			l.held = true
+		}
 		q.waiting = append(q.waiting, l)
 		q.byKey[l.key] = l
 	case tagAck, tagBatchAck:
@@ -152,6 +157,17 @@ func (r *reviver) take(q *reviveQueue, m *message.Record) {
 	if due, err := strconv.ParseInt(string(v), 10, 64); err == nil {
 		q.endMs = max(q.endMs, due)
 	}
+}
+
+// delivered notes that memory has delivered a check point, if that has not come here yet.
+func (q *reviveQueue) delivered(ck *Checkpoint) {
+	if key := ck.key(); q.byKey[key] == nil && len(q.early) < maxLogged {
+		q.early[key] = struct{}{}
+	}
+}
+
+func (c *Checkpoint) key() string {
+	return mergeKey(c.Topic, c.Group, c.Broker, c.QueueID, c.Start, c.PopMs)
 }
 
 func mergeKey(name, group, broker string, queue int32, start, popMs int64) string {

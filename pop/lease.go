@@ -107,7 +107,7 @@ func (s *schedule) due(dst []*alarm, nowMs int64, limit int) []*alarm {
 	now := nowMs / tickMs
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.last = min(s.last, now) // the clock was set back: what is set from now on rings by the new time
+	s.last = min(s.last, now)                   // the clock was set back: what is set from now on rings by the new time
 	if now-s.last > int64(len(s.ticks))+1<<10 { // the clock jumped: look at what there is, not at each tick
 		for at, l := range s.ticks {
 			for at <= now && l.head != nil && limit > 0 {

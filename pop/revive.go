@@ -2,6 +2,7 @@ package pop
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -79,7 +80,7 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) newReviver() *reviver {
 	r := &reviver{s: s, courier: s.cfg.NewCourier(), journal: newJournal(&s.cfg)}
 	for id := range s.cfg.ReviveQueues {
-		r.queues = append(r.queues, &reviveQueue{id: id, byKey: make(map[string]*logged)})
+		r.queues = append(r.queues, &reviveQueue{id: id, byKey: make(map[string]*logged), early: make(map[string]struct{})})
 	}
 	return r
 }
@@ -137,6 +138,9 @@ func (r *reviver) deliver(ctx context.Context, leases []*alarm, now time.Time) {
 				if key := (leaseKey{l.Start, l.PopMs}); l.cursor.leases[key] == l {
 					delete(l.cursor.leases, key)
 					r.s.live.Add(-1)
+				}
+				if l.revive >= 0 && int(l.revive) < len(r.queues) {
+					r.queues[l.revive].delivered(&l.Checkpoint)
 				}
 			}
 			l.cursor.mu.Unlock()
@@ -259,6 +263,9 @@ func retryProperties(m *message.Record, ck *Checkpoint) []byte {
 func (r *reviver) ensure(name string, ck *Checkpoint) (queue int32, _ error) {
 	s := r.s
 	cfg := s.cfg.Topics.Get([]byte(name))
+	if len(name) > topic.MaxRetryLength { // of a dead-letter topic with a long name
+		return 0, fmt.Errorf("its name would be longer than %d bytes", topic.MaxRetryLength)
+	}
 	if cfg == nil && !s.cfg.Slave() { // a slave's topics are its master's
 		queues := int32(1)
 		if normal := s.cfg.Topics.Get([]byte(ck.Topic)); s.cfg.RetryQueues && normal != nil {

@@ -2,10 +2,13 @@ package pop
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"rocketd/protocol"
+	"rocketd/topic"
 )
 
 // A clock that was set back makes nothing come early that memory has no room for, nor what is acknowledged.
@@ -39,4 +42,50 @@ func TestService_Revive_AckedMeanwhile(t *testing.T) {
 	d.revive.deliver(context.Background(), due, d.now)
 	want(t, "in memory", d.svc.live.Load(), int64(0))
 	want(t, "pop", bodies(d.pop()), "")
+}
+
+// A check point that the timer brings when memory has delivered it brings nothing once more.
+func TestService_Revive_LateTimer(t *testing.T) {
+	d := newDesk(t, nil)
+	d.send("T", 0, "a")
+	d.pop()
+	for range 150 {
+		d.now = d.now.Add(100 * time.Millisecond)
+		d.revive.expire(context.Background(), d.now)
+		d.revive.follow(context.Background(), d.revive.queues[0], d.now)
+	}
+	want(t, "by memory", bodies(d.pop("invisibleTime=100000")), "a")
+	d.pass(20 * time.Second)
+	want(t, "by the log", bodies(d.pop()), "")
+	want(t, "kept", len(d.revive.queues[0].early), 0)
+}
+
+// A message whose retry topic would have too long a name stays out, and harms nobody.
+func TestService_Revive_LongName(t *testing.T) {
+	d := newDesk(t, nil)
+	name, group := topic.DLQPrefix+strings.Repeat("d", 200), strings.Repeat("g", 100)
+	d.topics[name], d.groups[group] = topic.NewConfig(name, 1), topic.NewGroupConfig(group)
+	d.send(name, 0, "a")
+	d.send("T", 0, "b")
+	want(t, "pop", bodies(d.pop("topic="+name, "consumerGroup="+group)), "a")
+	want(t, "pop", bodies(d.pop()), "b")
+	d.pass(20 * time.Second)
+	want(t, "the other one", bodies(d.pop()), "b")
+}
+
+// An entry of a batch has no more messages than a check point.
+func TestService_BatchAck_ManyBits(t *testing.T) {
+	d := newDesk(t, nil)
+	for i := range 40 {
+		d.send("T", 0, fmt.Sprint(i))
+	}
+	was := d.store.MaxPhysical()
+	a := d.call(protocol.BatchAckMessage, `{"acks":[{"t":"T","c":"g","q":0,"so":0,"pt":1,"b":"//////8="}],"brokerName":"broker-a"}`)
+	if a.Code != protocol.SystemError || d.store.MaxPhysical() != was {
+		t.Errorf("40 bits: %d %s", a.Code, a.Remark)
+	}
+	a = d.call(protocol.BatchAckMessage, `{"acks":[{"t":"T","c":"g","q":0,"so":0,"pt":1,"b":"/////w=="}],"brokerName":"broker-a"}`)
+	if a.Code != protocol.Success || d.store.MaxPhysical() == was {
+		t.Errorf("32 bits: %d %s", a.Code, a.Remark)
+	}
 }
