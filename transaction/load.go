@@ -65,13 +65,17 @@ func (s *Service) Load(ctx context.Context) error {
 }
 
 // start is the offset at which to begin to read a queue. A queue that became shorter has nothing before its end that is
-// not done.
+// not done; what comes behind it from now on is not, so the offset is taken back.
 func (s *Service) start(q *consumequeue.Queue) int64 {
 	offset, ok := s.cfg.Offsets.Get([]byte(group), []byte(q.Topic()), q.ID())
 	if !ok {
 		return q.Min()
 	}
-	return min(max(offset, q.Min()), q.Max())
+	if end := q.Max(); offset > end {
+		s.cfg.Offsets.Commit([]byte(group), []byte(q.Topic()), q.ID(), end)
+		return end
+	}
+	return max(offset, q.Min())
 }
 
 // readOps notes what op messages say.

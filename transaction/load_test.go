@@ -2,6 +2,7 @@ package transaction
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -193,4 +194,26 @@ func FuzzParseHalf(f *testing.F) {
 			t.Errorf("renewed %+v, %v", again, err)
 		}
 	})
+}
+
+// Where the queues are shorter than the offsets say, as after a loss of the log, what is prepared from then on is open, also
+// after the next start.
+func TestService_Load_Shorter(t *testing.T) {
+	w := newWorld(t)
+	a, _ := w.prepare("a", "T")
+	w.end(a, commit)
+	for _, name := range []string{topic.TransHalf, topic.TransOpHalf} {
+		w.offsets.Commit([]byte(group), []byte(name), 0, 3)
+	}
+	w.save()
+	w.kill()
+	w.save()
+	b, _ := w.prepare("b", "T")
+	for _, uniq := range strings.Fields("c d e") {
+		w.prepare(uniq, "T")
+	}
+	w.end(b, commit)
+	w.want("c d e", "a b", "")
+	w.kill()
+	w.want("c d e", "a b", "")
 }
