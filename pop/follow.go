@@ -50,8 +50,9 @@ func (r *reviver) follow(ctx context.Context, q *reviveQueue, now time.Time) {
 			q.next = committed + 1
 		}
 	}
+	behind := s.cfg.TimerBehind() // asked first: what it has brought by then is read now
 	end := r.readOn(q, name)
-	if end && q.endMs != 0 && now.UnixMilli()-q.endMs > idleGrace.Milliseconds() && !s.cfg.TimerBehind() {
+	if end && !behind && now.UnixMilli()-q.endMs > idleGrace.Milliseconds() {
 		q.endMs = now.UnixMilli()
 	}
 	q.endMs = min(q.endMs, now.UnixMilli()) // the clock was set back
@@ -152,6 +153,9 @@ func (r *reviver) take(q *reviveQueue, m *message.Record) {
 				l.ck.BitMap |= 1 << i
 			}
 		}
+	}
+	if _, timed := message.Property(m.Properties, message.PropTimerOutMs); !timed {
+		return // it was due when it came, and does not say how far the timer is
 	}
 	v, _ := message.Property(m.Properties, message.PropTimerDeliverMs)
 	if due, err := strconv.ParseInt(string(v), 10, 64); err == nil {

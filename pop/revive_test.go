@@ -89,3 +89,40 @@ func TestService_BatchAck_ManyBits(t *testing.T) {
 		t.Errorf("32 bits: %d %s", a.Code, a.Remark)
 	}
 }
+
+// What the log gives back waits for its acknowledgements, where the timer is late and other records are not.
+func TestService_Revive_LateAcks(t *testing.T) {
+	behind := true
+	d := newDesk(t, func(c *Config) { c.MaxLeases, c.TimerBehind = 0, func() bool { return behind } })
+	d.send("T", 0, "a", "b")
+	list := d.pop()
+	want(t, "ack", d.ack(list[0]).Code, int32(protocol.Success))
+	d.now = start.Add(6 * time.Second)
+	d.send("T", 0, "c")
+	later := d.pop()
+	want(t, "later", bodies(later), "c")
+	follow := func(at time.Duration) {
+		d.now = start.Add(at)
+		d.revive.follow(context.Background(), d.revive.queues[0], d.now)
+	}
+	d.now = start.Add(20 * time.Second)
+	want(t, "a late ack", d.ack(later[0]).Code, int32(protocol.Success))
+	follow(20 * time.Second)
+	d.now = start.Add(9900 * time.Millisecond)
+	d.timer() // brings the check point only
+	follow(21 * time.Second)
+	want(t, "before the acknowledgement", bodies(d.pop()), "")
+	d.timer()
+	behind = false
+	d.pass(5 * time.Second)
+	want(t, "what was not acknowledged in time", bodies(d.pop()), "b c")
+}
+
+// A lease of less than a second ends by the log, too.
+func TestService_Revive_Short(t *testing.T) {
+	d := newDesk(t, func(c *Config) { c.MaxLeases = 0 })
+	d.send("T", 0, "a")
+	want(t, "pop", bodies(d.pop("invisibleTime=500")), "a")
+	d.pass(6 * time.Second)
+	want(t, "again", bodies(d.pop()), "a")
+}
