@@ -51,6 +51,7 @@ type world struct {
 	kept   kept
 	fail   func(q *consumequeue.Queue, n int) error // of a courier, before it commits
 	flush  atomic.Int64                             // what Flushed says; -1: all
+	broken func(r store.Read) bool                  // whether the disk does not give what is to be read
 	log    strings.Builder
 }
 
@@ -80,6 +81,13 @@ func (f flushes) Flushed() int64 {
 		return at
 	}
 	return f.MaxPhysical()
+}
+
+func (f flushes) Get(q *consumequeue.Queue, r store.Read, dst []byte) ([]byte, store.ReadResult) {
+	if f.w.broken != nil && f.w.broken(r) {
+		return dst, store.ReadResult{Status: store.Unreadable, Next: r.From}
+	}
+	return f.Store.Get(q, r, dst)
 }
 
 // courier fails when the test wants it to.
@@ -387,6 +395,31 @@ func TestService_Run_TooLarge(t *testing.T) {
 		if got := s.Offsets()[1]; got != [2]int64{3, 3} {
 			t.Errorf("offsets %v", got)
 		}
+		stop()
+	})
+}
+
+// A message that cannot be read while one is looked for that cannot be stored is not passed over.
+func TestService_Run_TooLarge_Unreadable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.wait(1, "T", "a", "b", "c")
+		w.fail = func(_ *consumequeue.Queue, n int) error {
+			if n > 1 {
+				return store.ErrIncomplete
+			}
+			return nil
+		}
+		w.broken = func(r store.Read) bool {
+			if r.From != 1 || r.Max != 1 {
+				return false
+			}
+			w.broken = nil
+			return true
+		}
+		_, stop := w.run()
+		later(2 * time.Second)
+		w.arrived("T", "a", "b", "c")
 		stop()
 	})
 }

@@ -193,7 +193,12 @@ func (l *level) commit(ctx context.Context, from, to int64) bool {
 func (l *level) oneByOne(ctx context.Context, from, to int64) bool {
 	q := l.queue()
 	for pos := from; pos < to && q != nil; pos++ {
-		l.buf, _ = l.cfg.Store.Get(q, store.Read{From: pos, Max: 1}, l.buf[:0])
+		var res store.ReadResult
+		l.buf, res = l.cfg.Store.Get(q, store.Read{From: pos, Max: 1}, l.buf[:0])
+		if res.Status == store.Unreadable {
+			l.log.Error("cannot read a delayed message; it is tried again", "offset", pos)
+			return false
+		}
 		if l.stage(q, pos+1) == 0 {
 			continue
 		}
