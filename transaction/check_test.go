@@ -294,3 +294,22 @@ func TestService_Check_Many(t *testing.T) {
 		t.Errorf("asked for %d, %d are open", n, len(open))
 	}
 }
+
+// Keys of any length cost no memory of their own: with a long one only the latest copy ends the transaction.
+func TestService_Check_LongKey(t *testing.T) {
+	w := newWorld(t)
+	long := strings.Repeat("k", maxUniq+1)
+	a, _ := w.prepare(long, "T")
+	asked := w.check(time.Minute)
+	if len(asked) != 1 || len(w.svc.ledger.newest) != 0 {
+		t.Fatalf("asked %v, %d keys are kept", asked, len(w.svc.ledger.newest))
+	}
+	if got := w.end(a, commit); !strings.HasPrefix(got, "1 ") {
+		t.Errorf("the copy before the latest: %q", got)
+	}
+	w.kill()
+	if got := w.end(asked[0], commit); got != "0" {
+		t.Error(got)
+	}
+	w.want("", long, "")
+}

@@ -26,8 +26,12 @@ type place struct {
 	also     []int64 // older copies that no op message has said to be done yet
 }
 
-// maxNewest bounds the memory for copies, some 30 MB. Of those beyond it, only the latest copy ends a transaction.
-const maxNewest = 1 << 18
+// Bounds of the memory for copies, some 30 MB with the keys that clients make, of 32 bytes, and 80 MB at most. Of those beyond
+// them, only the latest copy ends a transaction.
+const (
+	maxNewest = 1 << 18
+	maxUniq   = 256 // bytes
+)
 
 func newLedger(base int64) *ledger {
 	l := &ledger{base: base &^ 63, kept: base, moving: make(map[int64]struct{}), newest: make(map[string]place)}
@@ -149,9 +153,10 @@ func (l *ledger) stay(offset int64) {
 	l.reopen(offset)
 }
 
-// copied notes where the latest copy of a half message is. One without a UNIQ_KEY is known by its own offset only.
+// copied notes where the latest copy of a half message is. One without a UNIQ_KEY, or with a long one, is known by its own
+// offset only.
 func (l *ledger) copied(uniq string, at place) {
-	if uniq == "" {
+	if uniq == "" || len(uniq) > maxUniq {
 		return
 	}
 	if _, ok := l.newest[uniq]; ok || len(at.also) > 0 || len(l.newest) < maxNewest {
