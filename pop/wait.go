@@ -26,6 +26,7 @@ type home struct {
 // park lets a request wait until something comes, unless too many wait already. Source: Java PopLongPollingService.polling.
 func (s *Service) park(c *protocol.Call, w Waiter, deadline time.Time, pollMs int64) error {
 	full := false
+	deadline = c.Turn.Now.Add(deadline.Sub(c.Turn.Now)) // of the client's time; from here on a clock that is set changes nothing
 	if pollMs > 0 && c.Turn.Now.Before(deadline) {
 		x := w.ask.shelf
 		waiting := 0
