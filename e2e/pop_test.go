@@ -462,16 +462,18 @@ func popExchange(t *testing.T, chain [2]release, killed bool) {
 	h.stop(stopLimit)
 }
 
-// letPop has the group of a topic pop.
+// letPop has the group of a topic pop, at every broker: any of them shares out the queues of all.
 func letPop(t *testing.T, c *cluster, topic string) {
 	t.Helper()
 	body, err := json.Marshal(map[string]any{"topic": topic, "consumerGroup": "G-" + topic, "mode": "POP", "popShareQueueNum": 0})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := dial(t, c.brokers[0].addr)
-	w.must(t, codeUpdateGroup, nil, []byte(`{"groupName":"G-`+topic+`","consumeEnable":true,"retryQueueNums":1,"retryMaxTimes":16,"consumeMessageOrderly":true}`))
-	w.must(t, codeSetMode, nil, body)
+	for _, b := range c.brokers {
+		w := dial(t, b.addr)
+		w.must(t, codeUpdateGroup, nil, []byte(`{"groupName":"G-`+topic+`","consumeEnable":true,"retryQueueNums":1,"retryMaxTimes":16,"consumeMessageOrderly":true}`))
+		w.must(t, codeSetMode, nil, body)
+	}
 }
 
 // popOrderly drives a real client that pops in order: each queue comes in the order in which it was sent.

@@ -72,11 +72,14 @@ func delayed(t *testing.T, _ *cluster, p *peer, topic string) {
 	}
 }
 
-// attempts are the attempts that a consumer had with each message, in order.
+// attempts are the attempts that a consumer had with each message. A client that waits too long for the answer to what it
+// sends back sends it again, as a plain message: then there are two of an attempt, which counts as one here.
 func attempts(p *peer, consumer, topic string) map[string][]int {
 	all := map[string][]int{}
 	for _, m := range p.got(consumer, topic) {
-		all[m.keys] = append(all[m.keys], m.attempt)
+		if !slices.Contains(all[m.keys], m.attempt) {
+			all[m.keys] = append(all[m.keys], m.attempt)
+		}
 	}
 	return all
 }
@@ -106,8 +109,8 @@ func retried(t *testing.T, p *peer, topic, mode string) {
 	p.do(t, "op", "unsubscribe", "name", topic)
 }
 
-// dead fails messages as often as it may: then they are in the dead-letter topic of the group, once each, for consumers and
-// for mqadmin.
+// dead fails messages as often as it may: then they are in the dead-letter topic of the group, for consumers and for mqadmin.
+// See attempts for why one may be there twice.
 func dead(t *testing.T, c *cluster, p *peer, topic string) {
 	subscribe(t, p, topic, topic, "fail", "1000", "attempts", "2")
 	const count = 8
@@ -116,7 +119,8 @@ func dead(t *testing.T, c *cluster, p *peer, topic string) {
 	w := dial(t, c.brokers[0].addr)
 	eventually(t, 60*time.Second, "the dead letters are there", func() bool {
 		a, err := w.call(codeMaxOffset, map[string]string{"topic": letters, "queueId": "0"}, nil)
-		return err == nil && a.ext["offset"] == strconv.Itoa(count)
+		n, _ := strconv.Atoi(a.ext["offset"])
+		return err == nil && n >= count
 	})
 	for key, got := range attempts(p, topic, topic) {
 		if !slices.Equal(got, []int{0, 1, 2}) {
@@ -125,9 +129,12 @@ func dead(t *testing.T, c *cluster, p *peer, topic string) {
 	}
 	p.do(t, "op", "unsubscribe", "name", topic)
 	subscribe(t, p, "dead-"+topic, letters)
-	for key, m := range consumed(t, p, "dead-"+topic, letters, count) {
+	eventually(t, 40*time.Second, "every dead letter is consumed", func() bool {
+		return len(attempts(p, "dead-"+topic, letters)) >= count
+	})
+	for key := range attempts(p, "dead-"+topic, letters) {
 		if !strings.HasPrefix(key, "k-") {
-			t.Errorf("a dead letter %+v", m)
+			t.Errorf("a dead letter with the key %q", key)
 		}
 	}
 	if strings.HasPrefix(p.kind.name, "java5") {

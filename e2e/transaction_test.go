@@ -82,7 +82,7 @@ func TestTransactions(t *testing.T) {
 				}
 			}
 			t.Logf("asked %v", asked)
-			if len(asked) > 5 || asked["never-0"] != 5 || asked["asked-0"] != 1 || asked["asked-1"] != 1 {
+			if len(asked) > 5 || asked["never-0"] != 5 || asked["asked-0"] == 0 || asked["asked-1"] == 0 {
 				t.Errorf("asked %v", asked)
 			}
 		})
