@@ -46,8 +46,8 @@ var scenarios = []scenario{
 	{"request", []string{"request"}, requestReply},
 	{"rebalance", nil, func(t *testing.T, c *cluster, p *peer, topic string) { rebalance(t, p, topic) }},
 	{"serverbalance", []string{"serverbalance"}, serverBalance},
-	{"pop", []string{"serverbalance"}, popMode},
-	{"poporderly", []string{"serverbalance"}, popOrderly},
+	{"pop", []string{"serverbalance", "pop"}, popMode},
+	{"poporderly", []string{"serverbalance", "pop"}, popOrderly},
 }
 
 // TestClients drives each real client through each scenario, all of them against one NameServer and one broker.
