@@ -90,7 +90,7 @@ func (b *Broker) buildServices() error {
 		Topics: topics{b}, Groups: b.groups, Queues: b.store,
 		Offload:        b.offload,
 		Again:          b.again,
-		Resume:         func(c *protocol.Call, run func(c *protocol.Call) error) { b.table.Resume(c, run) },
+		Resume:         b.resume,
 		Locked:         b.clients.Locks.Held,
 		SentBack:       func(topic, group string) { b.board.Item(stats.SendBackNums, topic, group).Add(1) },
 		DelayLevels:    b.levels,
@@ -114,7 +114,6 @@ func (b *Broker) buildServices() error {
 			Push: func(c *protocol.Call, run func(ctx context.Context, c *protocol.Call) error) {
 				b.replies.Offload(c, answered(run))
 			},
-			Resume:   b.resume,
 			Producer: b.clients.Producers.Find,
 			Keep:     func() bool { return s.Bool("storeReplyMessageEnable") },
 		},

@@ -9,28 +9,28 @@ import (
 )
 
 // dead tells whether a message that a consumer sends to the retry topic of its group is to be tried no more: it was often
-// enough, or the group consumes in order, and then comes here with what it has given up. The group is known. Source: Java
+// enough, or the group consumes in order, and then comes here with what it has given up. Source: Java
 // SendMessageProcessor.handleRetryAndDLQ.
-func (s *Service) dead(c *protocol.Call, h *protocol.SendMessageRequest) bool {
+func (s *Service) dead(c *protocol.Call, h *protocol.SendMessageRequest) (of []byte, dead bool) {
 	name, ok := topic.GroupOfRetry(h.Topic)
 	if !ok {
-		return false
+		return nil, false
 	}
 	group := s.cfg.Groups.Get(name)
 	if group == nil {
-		return false
+		return nil, false
 	}
 	most := group.RetryMaxTimes
 	if h.MaxReconsumeTimes.Set && c.Version >= maxReconsumeSince {
 		most = h.MaxReconsumeTimes.V
 	}
-	return h.ReconsumeTimes.V > most || s.cfg.Locked(c.Turn.Now, name)
+	return name, h.ReconsumeTimes.V > most || s.cfg.Locked(c.Turn.Now, name)
 }
 
-// createDLQ makes the dead-letter topic of a group on the pool and sends the call through again.
-func (s *Service) createDLQ(c *protocol.Call, group string) {
+// createDLQ makes a dead-letter topic on the pool and sends the call through again.
+func (s *Service) createDLQ(c *protocol.Call, name string) {
 	s.cfg.Offload(c, func(_ context.Context, c *protocol.Call) error {
-		if err := s.cfg.Topics.Ensure(topic.NewConfig(topic.DLQTopic(group), 1)); err != nil {
+		if err := s.cfg.Topics.Ensure(topic.NewConfig(name, 1)); err != nil {
 			return err
 		}
 		s.cfg.Again(c)

@@ -3,7 +3,6 @@ package send
 import (
 	"strconv"
 
-	"rocketd/store/consumequeue"
 	"rocketd/topic"
 )
 
@@ -20,11 +19,5 @@ func (found *seen) byPriority() bool {
 	return found.ranked && !found.half && found.level <= 0 && !found.timed && !found.ordered
 }
 
-// ranked is the queue of a priority: the higher the one, the higher the other. POP takes the highest first.
-func (s *Service) ranked(cfg *topic.Config, priority int32) *consumequeue.Queue {
-	id := max(0, min(priority, cfg.WriteQueueNums-1))
-	if q := s.cfg.Queues.Find([]byte(cfg.Name), id); q != nil {
-		return q
-	}
-	return s.cfg.Queues.Queue(cfg.Name, id)
-}
+// rank is the id of the queue of a priority: the higher the one, the higher the other. POP takes the highest first.
+func rank(cfg *topic.Config, priority int32) int32 { return max(0, min(priority, cfg.WriteQueueNums-1)) }

@@ -14,10 +14,8 @@ import (
 
 // Replies are what Reply needs beside the rest.
 type Replies struct {
-	// Push hands a call to the pool of those that wait for clients, Resume leads it back to a turn of its peer; an error that
-	// run returns is answered.
+	// Push hands a call to the pool of those that wait for clients; an error that run returns is answered.
 	Push     func(c *protocol.Call, run func(ctx context.Context, c *protocol.Call) error)
-	Resume   func(c *protocol.Call, run func(c *protocol.Call) error)
 	Producer func(clientID string) protocol.Peer // the connection of a client that produces, nil if there is none
 	Keep     func() bool                         // storeReplyMessageEnable
 }
@@ -34,13 +32,7 @@ func (s *Service) Reply(c *protocol.Call) error {
 	if e := s.slave(); e != nil {
 		return e
 	}
-	var h protocol.SendMessageRequest
-	var err error
-	if c.Code == protocol.SendReplyMessage {
-		err = h.Decode(c.Fields)
-	} else {
-		err = h.DecodeV2(c.Fields)
-	}
+	h, err := header(c)
 	if err != nil {
 		return err
 	}
@@ -58,7 +50,7 @@ func (s *Service) Reply(c *protocol.Call) error {
 	}
 	s.cfg.Replies.Push(c, func(ctx context.Context, c *protocol.Call) error {
 		failed := s.push(ctx, c)
-		s.cfg.Replies.Resume(c, func(c *protocol.Call) error { return s.keepReply(c, q, failed) })
+		s.cfg.Resume(c, func(c *protocol.Call) error { return s.keepReply(c, q, failed) })
 		return nil
 	})
 	return nil
@@ -88,7 +80,7 @@ func (s *Service) checkReply(c *protocol.Call, h *protocol.SendMessageRequest) *
 
 // push hands a reply to who waits for it, and returns why it is not known to have it. It blocks.
 func (s *Service) push(ctx context.Context, c *protocol.Call) *protocol.Error {
-	h := replyHeader(c)
+	h, _ := header(c) // which has been read without an error
 	var client []byte
 	var props []byte
 	message.EachProperty(h.Properties, func(name, value []byte) bool {
@@ -133,7 +125,7 @@ func (s *Service) keepReply(c *protocol.Call, q *consumequeue.Queue, failed *pro
 		s.answerReply(c.Turn, c.Ticket(), nil, []byte("0"), int64(q.ID()), 0)
 		return nil
 	}
-	h := replyHeader(c)
+	h, _ := header(c) // which has been read without an error
 	found, _ := look(h.Properties)
 	d := message.Draft{
 		Topic: h.Topic, Body: c.Body, Properties: h.Properties, QueueID: q.ID(), Flag: h.Flag, SysFlag: h.SysFlag,
@@ -171,14 +163,4 @@ func (s *Service) answerReply(t *protocol.Turn, k protocol.Ticket, failed *proto
 	w.Str("TRACE_ON", s.trace)
 	w.Body()
 	w.Send(t)
-}
-
-// replyHeader reads the header of a reply again, which has been read without an error.
-func replyHeader(c *protocol.Call) (h protocol.SendMessageRequest) {
-	if c.Code == protocol.SendReplyMessage {
-		_ = h.Decode(c.Fields)
-	} else {
-		_ = h.DecodeV2(c.Fields)
-	}
-	return h
 }

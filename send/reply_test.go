@@ -34,7 +34,7 @@ func replying(t *testing.T, a *asker, keep bool) *desk {
 				t.Error(err)
 			}
 		}
-		cfg.Replies.Resume = func(c *protocol.Call, run func(*protocol.Call) error) {
+		cfg.Resume = func(c *protocol.Call, run func(*protocol.Call) error) {
 			c.Turn = &protocol.Turn{Now: time.UnixMilli(1000), Appends: d.batch}
 			if err := run(c); err != nil {
 				c.Fail(err)

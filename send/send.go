@@ -118,13 +118,7 @@ func (s *Service) Send(c *protocol.Call) error {
 	if e := s.slave(); e != nil {
 		return e
 	}
-	var h protocol.SendMessageRequest
-	var err error
-	if c.Code == protocol.SendMessage {
-		err = h.Decode(c.Fields)
-	} else {
-		err = h.DecodeV2(c.Fields)
-	}
+	h, err := header(c)
 	if err != nil {
 		return err
 	}
@@ -132,6 +126,16 @@ func (s *Service) Send(c *protocol.Call) error {
 		return s.refuse(c, e)
 	}
 	return nil
+}
+
+// header reads the header of a send or of a reply, in either form.
+func header(c *protocol.Call) (h protocol.SendMessageRequest, err error) {
+	if c.Code == protocol.SendMessage || c.Code == protocol.SendReplyMessage {
+		err = h.Decode(c.Fields)
+	} else {
+		err = h.DecodeV2(c.Fields)
+	}
+	return h, err
 }
 
 // slave refuses what a plain slave is sent.
@@ -190,14 +194,8 @@ func (s *Service) queue(c *protocol.Call, h *protocol.SendMessageRequest) (*cons
 	if id < 0 {
 		id = rand.Int32N(max(cfg.WriteQueueNums, 1))
 	}
-	if group, ok := topic.GroupOfRetry(h.Topic); ok {
-		if s.cfg.Groups.Get(group) == nil {
-			return nil, nil, noGroup(group)
-		}
-		if s.dead(c, h) && s.cfg.Topics.Get([]byte(topic.DLQTopic(string(group)))) == nil {
-			s.createDLQ(c, string(group))
-			return nil, nil, nil
-		}
+	if group, ok := topic.GroupOfRetry(h.Topic); ok && s.cfg.Groups.Get(group) == nil {
+		return nil, nil, noGroup(group)
 	}
 	return s.queueOf(h.Topic, id), cfg, nil
 }
@@ -211,8 +209,12 @@ func (s *Service) stageOne(c *protocol.Call, h *protocol.SendMessageRequest, q *
 	if e != nil {
 		return e
 	}
-	if seen.dead = s.dead(c, h); seen.dead {
-		seen.timed = false
+	if group, dead := s.dead(c, h); dead {
+		if name := topic.DLQTopic(string(group)); s.cfg.Topics.Get([]byte(name)) == nil {
+			s.createDLQ(c, name)
+			return nil
+		}
+		seen.dead, seen.timed = true, false
 	}
 	if e := s.unserved(&seen, h.SysFlag); e != nil {
 		return e
@@ -224,7 +226,7 @@ func (s *Service) stageOne(c *protocol.Call, h *protocol.SendMessageRequest, q *
 		return e
 	}
 	if seen.byPriority() {
-		q = s.ranked(cfg, seen.priority)
+		q = s.queueOf(h.Topic, rank(cfg, seen.priority))
 	}
 	b.Scratch = s.properties(b.Scratch[:0], h.Properties, &seen)
 	if e := s.checkRoom(len(b.Scratch), seen.further, false); e != nil {
