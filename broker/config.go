@@ -98,16 +98,8 @@ type live struct {
 
 func newLive(s *settings.Settings) *live {
 	l := new(live)
-	number := func(key string, to *atomic.Int64) {
-		set := func() { to.Store(s.Int64(key)) }
-		set()
-		s.OnChange(key, set)
-	}
-	flag := func(key string, to *atomic.Bool) {
-		set := func() { to.Store(s.Bool(key)) }
-		set()
-		s.OnChange(key, set)
-	}
+	number := func(key string, to *atomic.Int64) { followNumber(s, key, to) }
+	flag := func(key string, to *atomic.Bool) { followFlag(s, key, to) }
 	number("brokerPermission", &l.permission)
 	number("maxMessageSize", &l.maxMessageSize)
 	number("shortPollingTimeMills", &l.shortPolling)
@@ -125,20 +117,29 @@ func newLive(s *settings.Settings) *live {
 	return l
 }
 
+// followFlag and followNumber keep to what a key says, now and later.
+func followFlag(s *settings.Settings, key string, to *atomic.Bool) {
+	set := func() { to.Store(s.Bool(key)) }
+	set()
+	s.OnChange(key, set)
+}
+
+func followNumber(s *settings.Settings, key string, to *atomic.Int64) {
+	set := func() { to.Store(s.Int64(key)) }
+	set()
+	s.OnChange(key, set)
+}
+
 // liveFlag and liveNumber are one setting each that may change at run time.
 func liveFlag(s *settings.Settings, key string) *atomic.Bool {
 	v := new(atomic.Bool)
-	set := func() { v.Store(s.Bool(key)) }
-	set()
-	s.OnChange(key, set)
+	followFlag(s, key, v)
 	return v
 }
 
 func liveNumber(s *settings.Settings, key string) *atomic.Int64 {
 	v := new(atomic.Int64)
-	set := func() { v.Store(s.Int64(key)) }
-	set()
-	s.OnChange(key, set)
+	followNumber(s, key, v)
 	return v
 }
 

@@ -129,10 +129,10 @@ func (b *Broker) learn(name string) error {
 // messages get those offsets: the group must not pass over them. If the master knows better, it says so within seconds.
 func (b *Broker) cut(physical int64) error {
 	for _, name := range b.store.Topics() {
-		groups := b.offsets.Groups(name)
-		for _, q := range b.store.Queues(name) {
-			for _, group := range groups {
-				if at, ok := b.offsets.Queues(group, name)[q.ID()]; ok && at > q.Max() {
+		for _, group := range b.offsets.Groups(name) {
+			committed := b.offsets.Queues(group, name)
+			for _, q := range b.store.Queues(name) {
+				if committed[q.ID()] > q.Max() {
 					b.offsets.Commit([]byte(group), []byte(name), q.ID(), q.Max())
 				}
 			}

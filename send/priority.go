@@ -20,4 +20,6 @@ func (found *seen) byPriority() bool {
 }
 
 // rank is the id of the queue of a priority: the higher the one, the higher the other. POP takes the highest first.
-func rank(cfg *topic.Config, priority int32) int32 { return max(0, min(priority, cfg.WriteQueueNums-1)) }
+func rank(cfg *topic.Config, priority int32) int32 {
+	return max(0, min(priority, cfg.WriteQueueNums-1))
+}

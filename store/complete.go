@@ -60,7 +60,7 @@ type multi struct {
 // Source: Java MultiDispatchUtils, LmqDispatch.
 func (s *Store) eachMulti(r *message.Record, fn func(name []byte, id int32)) {
 	if !s.cfg.MultiDispatch || !r.HasQueue() || topic.IsRetry(r.Topic) ||
-		bytes.HasPrefix(r.Topic, []byte(sysPrefix)) || string(r.Topic) == topic.Schedule {
+		bytes.HasPrefix(r.Topic, []byte(topic.SystemPrefix)) || string(r.Topic) == topic.Schedule {
 		return
 	}
 	names, ok := message.Property(r.Properties, message.PropInnerMultiDispatch)
@@ -69,18 +69,12 @@ func (s *Store) eachMulti(r *message.Record, fn func(name []byte, id int32)) {
 	}
 	for name := range bytes.SplitSeq(names, []byte{','}) {
 		id := r.QueueID
-		if bytes.HasPrefix(name, []byte(lmqPrefix)) {
+		if topic.IsLMQ(name) {
 			id = 0
 		}
 		fn(name, id)
 	}
 }
-
-// Names that matter for INNER_MULTI_DISPATCH.
-const (
-	lmqPrefix = "%LMQ%"
-	sysPrefix = "rmq_sys_"
-)
 
 // MultiNames tells whether every queue that a value of INNER_MULTI_DISPATCH names can be one.
 func MultiNames(value []byte) bool {
