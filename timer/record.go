@@ -1,6 +1,7 @@
 package timer
 
 import (
+	"bytes"
 	"errors"
 	"hash/maphash"
 	"math"
@@ -59,13 +60,15 @@ func (f *fields) outMs() (int64, error) {
 	return ms, nil
 }
 
-// target is where the message goes when it is due.
+// target is where the message goes when it is due. Clients can send to the timer topic, so it may say anything: a name that
+// is no name of a directory, or a topic where a message would be taken for the broker's own.
 func (f *fields) target() (name []byte, queue int32, err error) {
 	id, err := strconv.ParseInt(string(f.queue), 10, 32)
 	switch {
-	case err != nil || id < 0 || len(f.topic) == 0 || len(f.topic) > message.MaxTopic:
+	case err != nil || id < 0 || len(f.topic) == 0 || len(f.topic) > message.MaxTopic,
+		bytes.IndexByte(f.topic, '/') >= 0, string(f.topic) == ".", string(f.topic) == "..":
 		return nil, 0, errNoTarget
-	case string(f.topic) == topic.Timer || string(f.topic) == topic.TransHalf:
+	case string(f.topic) == topic.Timer, !topic.MaySend(f.topic):
 		return nil, 0, errTarget
 	}
 	return f.topic, int32(id), nil
