@@ -87,14 +87,16 @@ func (c *cursor) drop(n int) {
 }
 
 // reset takes up an offset that an operator has set: pops under way do not commit any more, and a queue popped in order is
-// free. The caller holds reading.
-func (c *cursor) reset(s *schedule, o Offsets, offset int64) {
+// free. The caller holds c.reading.
+func (s *Service) reset(c *cursor, offset int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.drop(len(c.ahead))
-	c.order = nil
-	s.remove(&c.alarm)
-	o.Commit(c.shelf.group, c.shelf.topic, c.id, offset)
+	if c.order != nil {
+		c.order = nil
+		s.orderChanged(c)
+	}
+	s.cfg.Offsets.Commit(c.shelf.group, c.shelf.topic, c.id, offset)
 }
 
 // shelf is what a group pops of one topic: the topic itself, or one of its retry topics.

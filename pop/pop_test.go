@@ -519,6 +519,26 @@ func TestService_Pop_Reset(t *testing.T) {
 	}
 }
 
+// A queue popped in order that a reset has freed is free after a kill, too.
+func TestService_Pop_ResetThenKill(t *testing.T) {
+	d := newDesk(t, nil)
+	d.send("T", 0, "a", "b", "c")
+	want(t, "pop", bodies(d.pop("order=true")), "a b c")
+	persist := func() {
+		t.Helper()
+		if err := errors.Join(d.svc.Persist(d.now), d.offsets.Persist()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	persist()
+	d.offsets.Reset("g", "T", 0, 3)
+	want(t, "after the reset", bodies(d.pop("order=true")), "")
+	persist()
+	d.kill()
+	d.send("T", 0, "d")
+	want(t, "after the kill", bodies(d.pop("order=true")), "d")
+}
+
 // The second version of retry topics, with what is left in those of the first.
 func TestService_Pop_RetryV2(t *testing.T) {
 	d := newDesk(t, nil)

@@ -12,7 +12,7 @@ import (
 func (r *reply) read(x *shelf, c *cursor) {
 	s, q := r.svc, r.svc.queue(x, c.id)
 	if offset, ok := s.cfg.Offsets.TakeReset(x.group, x.topic, c.id); ok {
-		c.reset(s.schedule, s.cfg.Offsets, offset)
+		s.reset(c, offset)
 	}
 	if r.ask.order && c.blocked(r.ask.attempt, r.popMs) {
 		return
