@@ -19,7 +19,8 @@ func AppendReal(dst, props, topic []byte, queue int32, drop ...string) []byte {
 		return true
 	})
 	dst = AppendProperty(dst, PropRealTopic, topic)
-	return AppendProperty(dst, PropRealQueueID, strconv.AppendInt(nil, int64(queue), 10))
+	var digits [20]byte
+	return AppendProperty(dst, PropRealQueueID, strconv.AppendInt(digits[:0], int64(queue), 10))
 }
 
 // Real returns the topic and queue that a message was sent to that waits elsewhere; ok is false if it does not say. The topic

@@ -401,7 +401,7 @@ func (d *desk) pass(dur time.Duration) {
 	}
 }
 
-// timer delivers what is due of its topic, as Java's does.
+// timer delivers what is due of its topic.
 func (d *desk) timer() {
 	d.t.Helper()
 	for {
@@ -427,7 +427,7 @@ func (d *desk) timer() {
 		if err != nil {
 			d.t.Fatalf("a record for the timer without its time: %q", m.Properties)
 		}
-		if d.now.UnixMilli() < out+1000 {
+		if d.now.UnixMilli() < message.TimerDue(out, 1000) {
 			return false
 		}
 		queue, _ := strconv.Atoi(value(message.PropRealQueueID))

@@ -18,14 +18,13 @@ const ackInterval = 1000 // ms
 type journal struct {
 	cfg    *Config
 	revive []byte // the topic
-	timer  []byte // that of the timer
 	body   []byte
 	props  []byte
 	uniq   []byte
 }
 
 func newJournal(cfg *Config) *journal {
-	return &journal{cfg: cfg, revive: []byte(topic.ReviveTopic(cfg.Cluster)), timer: []byte(topic.Timer)}
+	return &journal{cfg: cfg, revive: []byte(topic.ReviveTopic(cfg.Cluster))}
 }
 
 // record is one record to be staged. It aliases the journal and is valid until the next.
@@ -88,32 +87,18 @@ func (j *journal) identity(name string, queue int32, offset int64, group string,
 // timed addresses the record: to the timer, or to the revive topic itself if it is due.
 func (j *journal) timed(tag string, code int64, revive int32, dueMs, nowMs int64) record {
 	var digits [20]byte
-	to, id := j.revive, revive
 	p := message.AppendProperty(j.props[:0], message.PropUniqKey, j.uniq)
 	p = message.AppendProperty(p, message.PropTags, []byte(tag))
 	p = message.AppendProperty(p, message.PropTimerDeliverMs, strconv.AppendInt(digits[:0], dueMs, 10))
+	host := j.cfg.StoreHost()
+	d := message.Draft{Topic: j.revive, Body: j.body, Properties: p, QueueID: revive, BornMs: nowMs, BornHost: host, StoreHost: host}
 	if dueMs > nowMs {
-		precision := j.cfg.TimerPrecisionMs
-		if dueMs%precision == 0 {
-			dueMs -= precision
-		}
-		dueMs -= dueMs % precision
-		p = message.AppendProperty(p, message.PropTimerOutMs, strconv.AppendInt(digits[:0], dueMs, 10))
-		p = message.AppendProperty(p, message.PropRealTopic, j.revive)
-		p = message.AppendProperty(p, message.PropRealQueueID, strconv.AppendInt(digits[:0], int64(revive), 10))
-		to, id = j.timer, 0
+		_, p = message.DivertTimed(&d, dueMs, j.cfg.TimerPrecisionMs, p)
 	}
 	j.props = p
-	host := j.cfg.StoreHost()
-	queue := j.cfg.Queues.Find(to, id)
+	queue := j.cfg.Queues.Find(d.Topic, d.QueueID)
 	if queue == nil {
-		queue = j.cfg.Queues.Queue(string(to), id)
+		queue = j.cfg.Queues.Queue(string(d.Topic), d.QueueID)
 	}
-	return record{
-		queue: queue,
-		tag:   code,
-		draft: message.Draft{
-			Topic: to, Body: j.body, Properties: p, QueueID: id, BornMs: nowMs, BornHost: host, StoreHost: host,
-		},
-	}
+	return record{queue: queue, tag: code, draft: d}
 }

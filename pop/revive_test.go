@@ -7,7 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"rocketd/message"
 	"rocketd/protocol"
+	"rocketd/store"
 	"rocketd/topic"
 )
 
@@ -125,4 +127,30 @@ func TestService_Revive_Short(t *testing.T) {
 	want(t, "pop", bodies(d.pop("invisibleTime=500")), "a")
 	d.pass(6 * time.Second)
 	want(t, "again", bodies(d.pop()), "a")
+}
+
+// The records wait in the timer's topic until their millisecond, like all that is timed.
+func TestService_Journal_Due(t *testing.T) {
+	d := newDesk(t, nil)
+	d.send("T", 0, "a")
+	list := d.pop("invisibleTime=10123")
+	d.ack(list[0])
+	b, res := d.store.Get(d.store.Find([]byte(topic.Timer), 0), store.Read{Max: 32}, nil)
+	want(t, "records", res.Count, 2)
+	for _, due := range []int64{9123, 10123} { // the check point, the acknowledgement
+		size, _ := message.PeekSize(b)
+		m, err := message.Decode(b[:size])
+		if err != nil {
+			t.Fatal(err)
+		}
+		b = b[size:]
+		due += start.UnixMilli()
+		for name, value := range map[string]string{
+			message.PropTimerDeliverMs: fmt.Sprint(due), message.PropTimerOutMs: fmt.Sprint(message.TimerOut(due, 1000)),
+			message.PropRealTopic: "rmq_sys_REVIVE_LOG_C", message.PropRealQueueID: "0",
+		} {
+			got, _ := message.Property(m.Properties, name)
+			want(t, name, string(got), value)
+		}
+	}
 }
