@@ -2,7 +2,6 @@ package pop
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -18,25 +17,41 @@ const ackGrace = 2 * time.Second
 // idleGrace is when a revive topic to which nothing comes any more counts as read up to now.
 const idleGrace = 3 * time.Second
 
-// maxLogged is how many check points of one revive queue wait in memory for their end.
+// maxLogged is how many check points of one revive queue wait in memory for their end, unless the first of them is over and
+// what says whether it is acknowledged has not been read.
 const maxLogged = 50_000
 
 // reviveQueue follows a queue of the revive topic: what another process popped, or this one and has no room for, ends here.
 type reviveQueue struct {
 	id      int32
-	open    bool
+	most    int   // to wait, maxLogged
 	next    int64 // to read
 	waiting []*logged
-	byKey   map[string]*logged
-	early   map[string]struct{} // check points that memory delivered before they came here: the timer was late
-	endMs   int64               // all that is due by then was read
+	byKey   map[loggedKey]*logged
+	early   map[loggedKey]struct{} // check points that memory delivered before they came here: the timer was late
+	endMs   int64                  // all that is due by then was read
+}
+
+// loggedKey is what acknowledgements say of their check point.
+type loggedKey struct {
+	topic, group, broker string
+	queue                int32
+	leaseKey
+}
+
+func (c *Checkpoint) key() loggedKey {
+	return loggedKey{c.Topic, c.Group, c.Broker, c.QueueID, leaseKey{c.Start, c.PopMs}}
+}
+
+func (a *Ack) key() loggedKey {
+	return loggedKey{a.Topic, a.Group, a.Broker, a.QueueID, leaseKey{a.Start, a.PopMs}}
 }
 
 // logged is a check point that was read.
 type logged struct {
 	ck     *Checkpoint
 	offset int64 // in the revive topic
-	key    string
+	key    loggedKey
 	held   bool // memory had it, and sees to it
 }
 
@@ -44,14 +59,8 @@ type logged struct {
 func (r *reviver) follow(ctx context.Context, q *reviveQueue, now time.Time) {
 	s := r.s
 	name := []byte(topic.ReviveTopic(s.cfg.Cluster))
-	if !q.open {
-		q.open = true
-		if committed, ok := s.cfg.Offsets.Get([]byte(topic.ReviveGroup), name, q.id); ok {
-			q.next = committed + 1
-		}
-	}
 	behind := s.cfg.TimerBehind() // asked first: what it has brought by then is read now
-	end := r.readOn(q, name)
+	end := r.readOn(q, name, now)
 	if end && !behind && now.UnixMilli()-q.endMs > idleGrace.Milliseconds() {
 		q.endMs = now.UnixMilli()
 	}
@@ -59,7 +68,7 @@ func (r *reviver) follow(ctx context.Context, q *reviveQueue, now time.Time) {
 	done, handled := 0, int64(-1)
 	for ; done < len(q.waiting) && r.staged < roundBytes; done++ {
 		l := q.waiting[done]
-		if q.endMs-l.ck.ReviveMs() <= ackGrace.Milliseconds() {
+		if !l.ck.over(q.endMs) {
 			break
 		}
 		if l.held && s.holding(l.ck) {
@@ -86,14 +95,22 @@ func (r *reviver) follow(ctx context.Context, q *reviveQueue, now time.Time) {
 	s.cfg.Offsets.Commit([]byte(topic.ReviveGroup), name, q.id, handled)
 }
 
+// over tells whether what was due by then includes all acknowledgements that count.
+func (c *Checkpoint) over(ms int64) bool { return ms-c.ReviveMs() > ackGrace.Milliseconds() }
+
+// full tells whether to end some of those that wait before more is read.
+func (q *reviveQueue) full(nowMs int64) bool {
+	return len(q.waiting) >= q.most && (q.waiting[0].ck.over(q.endMs) || !q.waiting[0].ck.over(nowMs))
+}
+
 // readOn reads what is there, and tells whether that was all.
-func (r *reviver) readOn(q *reviveQueue, name []byte) (all bool) {
+func (r *reviver) readOn(q *reviveQueue, name []byte, now time.Time) (all bool) {
 	s := r.s
 	queue := s.cfg.Queues.Find(name, q.id)
 	if queue == nil {
 		return true
 	}
-	for len(q.waiting) < maxLogged {
+	for !q.full(now.UnixMilli()) {
 		var res store.ReadResult
 		r.buf, res = s.cfg.Queues.Get(queue, store.Read{From: q.next, Max: MaxMessages}, r.buf[:0])
 		switch {
@@ -141,7 +158,7 @@ func (r *reviver) take(q *reviveQueue, m *message.Record) {
 		if a.Broker == "" {
 			a.Broker = s.cfg.Broker
 		}
-		l := q.byKey[mergeKey(a.Topic, a.Group, a.Broker, a.QueueID, a.Start, a.PopMs)]
+		l := q.byKey[a.key()]
 		if l == nil {
 			break
 		}
@@ -170,27 +187,16 @@ func (q *reviveQueue) delivered(ck *Checkpoint) {
 	}
 }
 
-func (c *Checkpoint) key() string {
-	return mergeKey(c.Topic, c.Group, c.Broker, c.QueueID, c.Start, c.PopMs)
-}
-
-func mergeKey(name, group, broker string, queue int32, start, popMs int64) string {
-	return fmt.Sprintf("%s@%s@%s@%d@%d@%d", name, group, broker, queue, start, popMs)
-}
-
 // holding tells whether memory has the lease of a check point.
 func (s *Service) holding(ck *Checkpoint) bool {
 	x := s.shelves.find([]byte(ck.Group), []byte(ck.Topic))
 	if x == nil || ck.Broker != s.cfg.Broker {
 		return false
 	}
-	for _, c := range x.all() {
-		if c.id == ck.QueueID {
-			c.mu.Lock()
-			_, has := c.leases[leaseKey{ck.Start, ck.PopMs}]
-			c.mu.Unlock()
-			return has
-		}
+	all := x.all()
+	if ck.QueueID < 0 || int(ck.QueueID) >= len(all) {
+		return false
 	}
-	return false
+	known, _ := all[ck.QueueID].holds(leaseKey{ck.Start, ck.PopMs}, ck.Start)
+	return known
 }

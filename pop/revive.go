@@ -80,7 +80,11 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) newReviver() *reviver {
 	r := &reviver{s: s, courier: s.cfg.NewCourier(), journal: newJournal(&s.cfg)}
 	for id := range s.cfg.ReviveQueues {
-		r.queues = append(r.queues, &reviveQueue{id: id, byKey: make(map[string]*logged), early: make(map[string]struct{})})
+		q := &reviveQueue{id: id, most: maxLogged, byKey: make(map[loggedKey]*logged), early: make(map[loggedKey]struct{})}
+		if committed, ok := s.cfg.Offsets.Get([]byte(topic.ReviveGroup), []byte(topic.ReviveTopic(s.cfg.Cluster)), id); ok {
+			q.next = committed + 1
+		}
+		r.queues = append(r.queues, q)
 	}
 	return r
 }

@@ -154,3 +154,18 @@ func TestService_Journal_Due(t *testing.T) {
 		}
 	}
 }
+
+// More check points of one moment than may wait do not keep each other, and what is acknowledged is found all the same.
+func TestService_Revive_Many(t *testing.T) {
+	d := newDesk(t, func(c *Config) { c.MaxLeases = 0 })
+	d.revive.queues[0].most = 2
+	d.send("T", 0, "a", "b", "c", "d", "e", "f")
+	for range 6 {
+		if list := d.pop("maxMsgNums=1"); list[0].body == "a" || list[0].body == "d" {
+			want(t, "ack", d.ack(list[0]).Code, int32(protocol.Success))
+		}
+	}
+	d.pass(15 * time.Second)
+	want(t, "again", bodies(d.pop()), "b c e f")
+	want(t, "waiting", len(d.revive.queues[0].waiting), 0)
+}
