@@ -96,7 +96,7 @@ func (s *Service) make(arena *[]byte, it *item, nowMs int64) ready {
 	if f.recalls == nil && it.slotMs != late {
 		out.topic = f.topic
 	}
-	if !it.roll && it.slotMs != late && it.slotMs != out.slot || message.TimerDue(ms, s.plan.wheel.Precision()) > it.dueMs && !it.roll {
+	if !it.roll && (it.slotMs != late && it.slotMs != out.slot || message.TimerDue(ms, s.plan.wheel.Precision()) > it.dueMs) {
 		out.skip = errForeign
 		return out
 	}
@@ -147,7 +147,8 @@ func (s *Service) deliver(ctx context.Context, now time.Time) (more bool, err er
 	}
 	nowMs := now.UnixMilli()
 	s.batch, s.scratch = s.batch[:0], s.scratch[:0]
-	for len(s.batch) < stepItems && s.cfg.Courier.Bytes() < stepBytes {
+	for n := 0; n < stepItems && s.cfg.Courier.Bytes() < stepBytes; n++ {
+		kept := len(s.scratch)
 		r, ok := s.next(nowMs)
 		if !ok {
 			break
@@ -161,6 +162,7 @@ func (s *Service) deliver(ctx context.Context, now time.Time) (more bool, err er
 		}
 		if r.skip != nil {
 			s.drop(&r, nowMs)
+			s.scratch = s.scratch[:kept]
 			continue
 		}
 		setDequeued(r.draft.Properties, nowMs)

@@ -145,17 +145,18 @@ func (p *Plan) Load(nowMs int64) (recalls []wheel.Unit) {
 	return recalls
 }
 
-// load reads the chain of a slot. A message that is in it twice counts once.
+// load reads the chain of a slot, from its end. Messages are taken in the order of their records, so a unit whose record is
+// not before that of the one behind it is there twice.
 func (p *Plan) load(slotMs int64) (recalls []wheel.Unit) {
 	s, _ := p.wheel.At(slotMs)
-	known := make(map[int64]struct{}, max(s.Count, 1))
+	first := int64(math.MaxInt64) // record of those that are read
 	for pos, before := s.Last, int64(math.MaxInt64); pos >= p.log.Min() && pos < before; {
 		u, ok := p.log.Read(pos)
 		if !ok || p.wheel.Floor(u.TimeMs()) != slotMs {
 			break
 		}
-		if _, twice := known[u.Physical]; !twice {
-			known[u.Physical] = struct{}{}
+		if u.Physical < first {
+			first = u.Physical
 			if u.Magic&wheel.MagicDelete != 0 && u.Magic&wheel.MagicRoll == 0 {
 				recalls = append(recalls, u)
 			} else {

@@ -197,8 +197,8 @@ func (s *Service) Run(ctx context.Context) error {
 // Limits of one step.
 const (
 	stepBytes = 1 << 20 // delivered with one write
-	stepItems = 2048
-	stepTake  = 512 // messages read from the topic
+	stepItems = 2048    // delivered or dropped
+	stepTake  = 512     // messages read from the topic
 	retry     = 200 * time.Millisecond
 	idle      = 5 * time.Second // how often the files are looked at when nothing happens
 )
