@@ -72,25 +72,25 @@ type Broker struct {
 	registrar *registrar
 	closed    sync.Once
 
-	syncFlush bool
-	began     int64         // where the log ended when this broker was opened
-	whole     chan struct{} // closed when the log is as long as it can be: others may have it
-	wholeOnce func()        // closes it
-	taking    atomic.Bool   // messages are taken: not on a slave, not before a master is ready, not when it leaves
-	brokers   *rpc.Broker
-	carried   *meta.Carried
-	filters   *meta.Filters
-	tables    *metasync.Service
-	ha        *ha.Master
-	copies    *copies   // nil on a slave
-	copier    *ha.Slave // nil on a master
-	place     atomic.Pointer[pull.Place]
-	onDuty    atomic.Bool // has the duties of the master
-	duties    *duties
-	timers    *timer.Service // nil without timerWheelEnable
-	fled      atomic.Uint64  // messages that an acting slave brought elsewhere, or tried to
-	levels    message.DelayLevels
-	deals     *transaction.Service
+	syncFlush    bool
+	began        int64         // where the log ended when this broker was opened
+	whole        chan struct{} // closed when the log is as long as it can be: others may have it
+	wholeOnce    func()        // closes it
+	taking       atomic.Bool   // messages are taken: not on a slave, not before a master is ready, not when it leaves
+	brokers      *rpc.Broker
+	carried      *meta.Carried
+	filters      *meta.Filters
+	tables       *metasync.Service
+	ha           *ha.Master
+	copies       *copies   // nil on a slave
+	copier       *ha.Slave // nil on a master
+	place        atomic.Pointer[pull.Place]
+	onDuty       atomic.Bool // has the duties of the master
+	duties       *duties
+	timers       *timer.Service // nil without timerWheelEnable
+	fled         atomic.Uint64  // messages that an acting slave brought elsewhere, or tried to
+	levels       message.DelayLevels
+	transactions *transaction.Service
 
 	masterFlush atomic.Int64 // what RESET_MASTER_FLUSH_OFFSET said
 

@@ -27,8 +27,8 @@ func (b *Broker) rows() []dispatch.Row {
 		turn(protocol.SendReplyMessageV2, b.takeReply),
 		turn(protocol.ConsumerSendMsgBack, b.takeBack),
 
-		turn(protocol.EndTransaction, b.deals.End),
-		pool(protocol.ResumeCheckHalfMessage, b.deals.Resume),
+		turn(protocol.EndTransaction, b.transactions.End),
+		pool(protocol.ResumeCheckHalfMessage, b.transactions.Resume),
 
 		turn(protocol.PullMessage, b.pull.Pull),
 		turn(protocol.LitePullMessage, b.pull.Pull),

@@ -127,7 +127,7 @@ func (b *Broker) buildServices() error {
 		Log:        b.component("delay"),
 	})
 	b.duties.parts = append(b.duties.parts, rungroup.Part{Name: "delay", Run: b.delay.Run})
-	b.deals = b.newTransactions()
+	b.transactions = b.newTransactions()
 	b.pull = pull.New(pull.Config{
 		Topics: b.topics, Groups: groups{b}, Queues: b.store, Clients: b.clients.Consumers, Offsets: b.offsets,
 		Offload:         b.offload,

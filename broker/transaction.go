@@ -53,7 +53,7 @@ func (b *Broker) newTransactions() *transaction.Service {
 // loadTransactions learns which transactions are open, before the first message is taken. Where the disk does not let it,
 // it is tried again with each check, and until then no transaction ends.
 func (b *Broker) loadTransactions(ctx context.Context) {
-	if err := b.deals.Load(ctx); err != nil && ctx.Err() == nil {
+	if err := b.transactions.Load(ctx); err != nil && ctx.Err() == nil {
 		b.log.Error("cannot read which transactions are open", "err", err)
 	}
 }
