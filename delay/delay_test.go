@@ -371,6 +371,33 @@ func TestService_Run_Refused(t *testing.T) {
 	}
 }
 
+// A log that is another broker's is asked a few times only: what is due is read each time, and waits for long.
+func TestService_Run_Copy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var copied atomic.Bool
+		var tries atomic.Int32
+		copied.Store(true)
+		w.fail = func(*consumequeue.Queue, int) error {
+			tries.Add(1)
+			if copied.Load() {
+				return put.ErrCopy
+			}
+			return nil
+		}
+		w.wait(1, "T", "a", "b")
+		_, stop := w.run()
+		later(time.Minute)
+		if n := tries.Load(); n < 2 || n > 7 {
+			t.Errorf("%d tries in a minute", n)
+		}
+		copied.Store(false)
+		later(brokenSleep)
+		stop()
+		w.arrived("T", "a", "b")
+	})
+}
+
 // A message that cannot be stored at all is dropped, and holds up no other.
 func TestService_Run_TooLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -22,7 +22,7 @@ const (
 	longestSleep  = time.Second            // the clock may be set
 	unseenSleep   = 20 * time.Millisecond  // until what is due can be read, too: it waits for the disk or slaves
 	retrySleep    = 100 * time.Millisecond // after the store took nothing
-	brokenSleep   = 10 * time.Second       // after a disk that does not give what it has
+	brokenSleep   = 10 * time.Second       // after a disk that does not give what it has, or a log that is not ours to write
 )
 
 // level is one delay level: its queue, and how far it is delivered.
@@ -94,8 +94,12 @@ func (l *level) deliver(ctx context.Context, now time.Time) time.Duration {
 		n := l.stage(q, until)
 		size, count = size+len(l.buf), count+n
 	}
-	if count > 0 && !l.commit(ctx, from, pos) {
-		return retrySleep
+	if count > 0 {
+		if err := l.commit(ctx, from, pos); errors.Is(err, put.ErrCopy) {
+			return brokenSleep
+		} else if err != nil {
+			return retrySleep
+		}
 	}
 	if count == 0 && pos > from { // they are gone
 		l.set(pos, 0)
@@ -176,28 +180,32 @@ func (l *level) target(d *message.Draft) *consumequeue.Queue {
 	return l.cfg.Store.Queue(string(d.Topic), d.QueueID)
 }
 
-// commit stores what is staged, the messages in [from, to). It returns false if nothing is stored.
-func (l *level) commit(ctx context.Context, from, to int64) bool {
+// commit stores what is staged, the messages in [from, to). Its error says that not all of them are.
+func (l *level) commit(ctx context.Context, from, to int64) error {
 	placed, err := l.courier.Commit(ctx, time.Now())
-	switch {
-	case err == nil, errors.Is(err, put.ErrUnsafe):
-		l.set(to, l.cfg.Store.MaxPhysical())
-	case errors.Is(err, store.ErrTooLarge), errors.Is(err, store.ErrIncomplete):
+	if errors.Is(err, store.ErrTooLarge) || errors.Is(err, store.ErrIncomplete) {
 		return l.oneByOne(ctx, from, to)
 	}
 	l.report(err, len(placed))
-	return err == nil || errors.Is(err, put.ErrUnsafe)
+	if err != nil && !errors.Is(err, put.ErrUnsafe) {
+		return err
+	}
+	l.set(to, l.cfg.Store.MaxPhysical())
+	return nil
 }
 
+// errUnread says that the disk does not give what it has.
+var errUnread = errors.New("cannot read a delayed message")
+
 // oneByOne delivers messages of which one cannot be stored at all, and drops that.
-func (l *level) oneByOne(ctx context.Context, from, to int64) bool {
+func (l *level) oneByOne(ctx context.Context, from, to int64) error {
 	q := l.queue()
 	for pos := from; pos < to && q != nil; pos++ {
 		var res store.ReadResult
 		l.buf, res = l.cfg.Store.Get(q, store.Read{From: pos, Max: 1}, l.buf[:0])
 		if res.Status == store.Unreadable {
 			l.log.Error("cannot read a delayed message; it is tried again", "offset", pos)
-			return false
+			return errUnread
 		}
 		if l.stage(q, pos+1) == 0 {
 			continue
@@ -209,12 +217,12 @@ func (l *level) oneByOne(ctx context.Context, from, to int64) bool {
 			l.log.Error("a delayed message cannot be stored in its topic and is dropped", "offset", pos, "err", err)
 		default:
 			l.report(err, 0)
-			return false
+			return err
 		}
 		l.set(pos+1, l.cfg.Store.MaxPhysical())
 	}
 	l.set(to, 0)
-	return true
+	return nil
 }
 
 // report logs what became of a commit, when that changes.
