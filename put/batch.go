@@ -98,14 +98,15 @@ func (b *Batch) StageAll(q *consumequeue.Queue, ds []message.Draft, tags []int64
 	b.stage(staged{first: first, n: len(ds), wait: wait, ticket: k, answer: answer}, uniq)
 }
 
+// Fits is an error that Refusal knows if a record of so many bytes would be refused by itself, for its size: for a stager
+// whose other records must not be stored without it.
+func (b *Batch) Fits(size int) error { return b.svc.fits(size) }
+
 // check tells why records are not to be stored: they are too large, or what waits for slaves would wait for too few.
 // Source of the second: Java CommitLog.asyncPutMessage.
 func (b *Batch) check(size int, wait bool) error {
-	if limit := b.svc.cfg.MaxGroup; limit > 0 && int64(size) > limit {
-		return store.ErrTooLarge
-	}
-	if !wait {
-		return nil
+	if err := b.svc.fits(size); err != nil || !wait {
+		return err
 	}
 	if !b.asked {
 		b.asked, b.admit = true, b.svc.term.Load().admit()

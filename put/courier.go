@@ -40,8 +40,8 @@ func (s *Service) NewCourier() *Courier {
 // Stage adds one record for a queue, whose unit will carry tag. What d points to may be used again. A record that cannot be
 // stored is the error of Commit.
 func (c *Courier) Stage(q *consumequeue.Queue, d *message.Draft, tag int64) {
-	if limit := c.svc.cfg.MaxGroup; limit > 0 && int64(d.Size()) > limit {
-		c.err = errors.Join(c.err, fmt.Errorf("%w: record of %d bytes for %s", store.ErrTooLarge, d.Size(), d.Topic))
+	if err := c.svc.fits(d.Size()); err != nil {
+		c.err = errors.Join(c.err, fmt.Errorf("%w: record of %d bytes for %s", err, d.Size(), d.Topic))
 		return
 	}
 	c.log.Add(q, d, tag)

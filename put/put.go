@@ -138,6 +138,14 @@ func (s *Service) begin(r Replicas) {
 	}
 }
 
+// fits tells whether so many bytes can be staged together.
+func (s *Service) fits(size int) error {
+	if limit := s.cfg.MaxGroup; limit > 0 && int64(size) > limit {
+		return store.ErrTooLarge
+	}
+	return nil
+}
+
 // account counts what was appended and rings grew, once per run of records of one queue.
 func (s *Service) account(log *store.Batch, grew func(q *consumequeue.Queue, end int64)) {
 	for i := 0; i < log.Len(); {

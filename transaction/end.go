@@ -100,7 +100,11 @@ func (s *Service) commit(c *protocol.Call, half *half, t *turn, physical int64) 
 	if e != nil {
 		return e
 	}
-	put.Of(c.Turn).Stage(q, &d, tag, false, nil, c.Ticket(), s.answer)
+	b := put.Of(c.Turn)
+	if err := b.Fits(d.Size()); err != nil { // by itself, and the op message would be stored
+		return put.Refusal(err)
+	}
+	b.Stage(q, &d, tag, false, nil, c.Ticket(), s.answer)
 	return nil
 }
 

@@ -9,6 +9,8 @@ import (
 
 	"rocketd/internal/vfs"
 	"rocketd/message"
+	"rocketd/protocol"
+	"rocketd/store/consumequeue"
 	"rocketd/topic"
 )
 
@@ -191,4 +193,29 @@ func TestService_End_DiskFails(t *testing.T) {
 	}
 	w.kill()
 	w.want("a b", "", "")
+}
+
+// A message that the store can never take, as it grew on its way to where it waits, ends no transaction: it stays open beside
+// another of the same turn.
+func TestService_End_TooLarge(t *testing.T) {
+	w := newWorld(t)
+	a, _ := w.prepare("a", "T")
+	b, _ := w.prepare("b", "T")
+	w.divert = func(d *message.Draft, tag int64, _ time.Time) (*consumequeue.Queue, int64, *protocol.Error) {
+		if uniq, _ := message.Property(d.Properties, message.PropUniqKey); string(uniq) == "a" {
+			d.Body = make([]byte, 1<<20)
+		}
+		return w.store.Queue(string(d.Topic), d.QueueID), tag, nil
+	}
+	if got := w.ends(request(a, commit), request(b, commit)); !strings.HasPrefix(got[0], "13 ") || got[1] != "0" {
+		t.Errorf("answers %q", got)
+	}
+	w.want("a", "b", "")
+	w.divert = nil
+	w.kill()
+	w.want("a", "b", "")
+	if got := w.end(a, commit); got != "0" {
+		t.Errorf("afterwards: %q", got)
+	}
+	w.want("", "b a", "")
 }

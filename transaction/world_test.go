@@ -111,7 +111,7 @@ func (w *world) load() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.put = put.New(put.Config{Log: w.store, Grew: func(*protocol.Turn, *consumequeue.Queue) {}, Stored: func(*consumequeue.Queue, int, int) {}})
+	w.put = put.New(put.Config{Log: w.store, MaxGroup: 1<<20 - message.BlankSize, Grew: func(*protocol.Turn, *consumequeue.Queue) {}, Stored: func(*consumequeue.Queue, int, int) {}})
 	w.batch = w.put.NewBatch()
 	w.svc = New(Config{
 		Store: w.store, Offsets: w.offsets, Producers: w.group, Courier: w.put.NewCourier,
