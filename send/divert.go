@@ -46,11 +46,14 @@ func (s *Service) stageElsewhere(c *protocol.Call, d *message.Draft, found *seen
 	var room [512]byte
 	sentTo := binary.BigEndian.AppendUint32(room[:0], uint32(d.QueueID))
 	sentTo = binary.BigEndian.AppendUint16(sentTo, 0)
-	reserved := 0
+	reserved, name := 0, len(d.Topic)
 	if found.deliverMs > 0 {
 		sentTo = s.appendHandle(sentTo, d.Topic, message.TimerOut(found.deliverMs, s.cfg.Timers.Precision), uniq)
 		binary.BigEndian.PutUint16(sentTo[4:], uint16(len(sentTo)-6))
 		reserved = timedRoom
+	}
+	if found.half {
+		reserved = halfRoom
 	}
 	tag, buf, e := s.divert(d, found, b.Scratch)
 	b.Scratch = buf
@@ -59,6 +62,9 @@ func (s *Service) stageElsewhere(c *protocol.Call, d *message.Draft, found *seen
 	}
 	if e := s.checkRoom(len(d.Properties)+reserved, found.further, false); e != nil {
 		return e
+	}
+	if err := b.Fits(d.Size() + name + reserved); err != nil { // else what comes of it later could not be stored
+		return put.Refusal(err)
 	}
 	b.Stage(s.queueOf(d.Topic, d.QueueID), d, tag, !found.noWait, append(sentTo, uniq...), c.Ticket(), s.moved)
 	return nil

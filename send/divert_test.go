@@ -131,3 +131,30 @@ func TestService_Send_Delay_RoomFurther(t *testing.T) {
 		return
 	}
 }
+
+// What waits is refused if what comes of it later would not fit into a file of the log: a half message with its checks, a
+// delayed one in a topic with a longer name.
+func TestService_Send_Elsewhere_Fits(t *testing.T) {
+	for _, one := range []struct {
+		props string
+		topic string
+		grows int
+	}{
+		{"UNIQ_KEY\x01u\x02TRAN_MSG\x01true\x02", topic.TransHalf, halfRoom},
+		{"UNIQ_KEY\x01u\x02DELAY\x011\x02", topic.Schedule, 0},
+	} {
+		send := func(limit int64) (protocol.Command, *desk) {
+			d := open(t, delaying, func(into *put.Config, _ *Config) { into.MaxGroup = limit })
+			return d.send(protocol.SendMessageV2, "plain", one.props, make([]byte, 1000)), d
+		}
+		_, d := send(0)
+		r, _ := d.record(one.topic, 0, 0)
+		least := int64(r.Size) + int64(len("plain")+one.grows)
+		if a, d := send(least - 1); a.Code != protocol.MessageIllegal || d.store.MaxPhysical() != 0 {
+			t.Errorf("%s: %d %q, %d bytes are stored", one.topic, a.Code, a.Remark, d.store.MaxPhysical())
+		}
+		if a, _ := send(least); a.Code != protocol.Success {
+			t.Errorf("%s: %d %q where it fits", one.topic, a.Code, a.Remark)
+		}
+	}
+}

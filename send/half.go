@@ -34,9 +34,6 @@ func (s *Service) prepare(d *message.Draft, found *seen, buf []byte) (tag int64,
 	buf = message.AppendProperty(buf, message.PropTransactionID, uniq)
 	d.Topic, d.QueueID, d.Properties = halfTopic, 0, buf[at:]
 	d.SysFlag &^= message.FlagRollback
-	if n := len(d.Properties); n > maxProperties-halfRoom {
-		return 0, buf, tooManyProperties(n + halfRoom)
-	}
 	return message.TagsCode(found.tags), buf, nil
 }
 
