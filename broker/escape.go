@@ -87,10 +87,8 @@ func (b *Broker) refuges(ctx context.Context, name string) ([]refuge, error) {
 // flee sends a record to one of the queues: as often as there are, as long as one does not take it. Nothing in its
 // properties may make it wait again.
 func (b *Broker) flee(ctx context.Context, r *message.Record, to []refuge) (err error) {
-	props := r.Properties
-	for _, name := range []string{message.PropDelayTimeLevel, message.PropTimerDelaySec, message.PropTimerDelayMs, message.PropTimerDeliverMs, message.PropWaitStoreMsgOK} {
-		props = message.WithoutProperty(nil, props, name)
-	}
+	props := message.WithoutProperty(nil, r.Properties,
+		message.PropDelayTimeLevel, message.PropTimerDelaySec, message.PropTimerDelayMs, message.PropTimerDeliverMs, message.PropWaitStoreMsgOK)
 	group, ok := message.Property(props, message.PropProducerGroup)
 	if !ok {
 		group = fmt.Appendf(nil, "InnerProducerGroup_%s_%d", b.id.name, b.id.id)

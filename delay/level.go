@@ -162,15 +162,10 @@ func (l *level) stage(q *consumequeue.Queue, until int64) (n int) {
 			l.log.Error("a delayed message has no place to go to and is dropped", "offset", r.QueueOffset, "physical", r.Physical, "properties", string(r.Properties))
 			continue
 		}
-		l.courier.Stage(l.target(&d), &d, tagOf(&d))
+		l.courier.Stage(l.target(&d), &d, message.TagOf(d.Properties))
 		n++
 	}
 	return n
-}
-
-func tagOf(d *message.Draft) int64 {
-	tags, _ := message.Property(d.Properties, message.PropTags)
-	return message.TagsCode(tags)
 }
 
 func (l *level) target(d *message.Draft) *consumequeue.Queue {

@@ -73,8 +73,7 @@ func (l DelayLevels) Tag(r *Record) int64 {
 	if ms, ok := l.DeliverMs(r); ok {
 		return ms
 	}
-	tags, _ := Property(r.Properties, PropTags)
-	return TagsCode(tags)
+	return TagOf(r.Properties)
 }
 
 // DelayLevel reads the value of a DELAY property.

@@ -27,7 +27,7 @@ func TestDelayLevels(t *testing.T) {
 // What a message was sent to is in its properties once, whatever the producer wrote there.
 func TestAppendReal(t *testing.T) {
 	props := []byte("A\x01b\x02REAL_TOPIC\x01forged\x02DELAY\x0199\x02REAL_QID\x019\x02TAGS\x01t")
-	got := AppendReal([]byte("X"), props, []byte("orders"), 3, PropDelayTimeLevel)
+	got := AppendReal([]byte("X\x02"), props, []byte("orders"), 3, PropDelayTimeLevel)
 	if want := "X\x02A\x01b\x02TAGS\x01t\x02REAL_TOPIC\x01orders\x02REAL_QID\x013\x02"; string(got) != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

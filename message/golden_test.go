@@ -85,6 +85,9 @@ func TestProperties_Golden(t *testing.T) {
 			if got := WithoutProperty(nil, []byte(in), v.Name); string(got) != v.Out {
 				t.Errorf("%q without %q is %q, not %q", in, v.Name, v.Out, got)
 			}
+			if got := WithoutProperty(nil, []byte(in), "no", v.Name); string(got) != v.Out {
+				t.Errorf("%q without two names is %q, not %q", in, v.Out, got)
+			}
 		default:
 			t.Errorf("kind %q", v.Kind)
 		}

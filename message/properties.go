@@ -49,9 +49,10 @@ func AppendProperty(dst []byte, name string, value []byte) []byte {
 	return append(dst, valueEnd)
 }
 
-// WithoutProperty appends props to dst, without the properties of that name.
+// WithoutProperty appends props to dst, without the properties of these names.
 // Source: Java MessageUtils.deleteProperty.
-func WithoutProperty(dst, props []byte, name string) []byte {
+func WithoutProperty(dst, props []byte, names ...string) []byte {
+next:
 	for len(props) > 0 {
 		end := bytes.IndexByte(props, valueEnd) + 1
 		if end == 0 {
@@ -59,8 +60,10 @@ func WithoutProperty(dst, props []byte, name string) []byte {
 		}
 		item := props[:end]
 		props = props[end:]
-		if len(item) > len(name) && string(item[:len(name)]) == name && item[len(name)] == nameEnd {
-			continue
+		for _, name := range names {
+			if len(item) > len(name) && string(item[:len(name)]) == name && item[len(name)] == nameEnd {
+				continue next
+			}
 		}
 		dst = append(dst, item...)
 	}

@@ -5,19 +5,7 @@ import "strconv"
 // AppendReal appends props to dst as they are for a message that waits elsewhere: with the topic and queue that it was sent
 // to, and without the properties named in drop. Source: Java HookUtils, TransactionalMessageBridge.
 func AppendReal(dst, props, topic []byte, queue int32, drop ...string) []byte {
-	EachProperty(props, func(name, value []byte) bool {
-		switch string(name) {
-		case PropRealTopic, PropRealQueueID:
-			return true
-		}
-		for _, d := range drop {
-			if string(name) == d {
-				return true
-			}
-		}
-		dst = AppendProperty(dst, string(name), value)
-		return true
-	})
+	dst = WithoutProperty(dst, props, append([]string{PropRealTopic, PropRealQueueID}, drop...)...)
 	dst = AppendProperty(dst, PropRealTopic, topic)
 	var digits [20]byte
 	return AppendProperty(dst, PropRealQueueID, strconv.AppendInt(digits[:0], int64(queue), 10))

@@ -24,3 +24,9 @@ func TagsCode(tags []byte) int64 {
 	}
 	return int64(h)
 }
+
+// TagOf is the tag of the unit of a record with these properties that does not wait for a delay level: TagsCode of its tags.
+func TagOf(props []byte) int64 {
+	tags, _ := Property(props, PropTags)
+	return TagsCode(tags)
+}

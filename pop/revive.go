@@ -235,10 +235,9 @@ func (r *reviver) message(ck *Checkpoint, offset int64, revive int32, now time.T
 	if ck.Suspend {
 		times = m.ReconsumeTimes
 	}
-	tags, _ := message.Property(m.Properties, message.PropTags)
 	r.put(record{
 		queue: s.cfg.Queues.Queue(name, queue),
-		tag:   message.TagsCode(tags),
+		tag:   message.TagOf(m.Properties),
 		draft: message.Draft{
 			Topic: []byte(name), Body: m.Body, Properties: retryProperties(&m, ck), QueueID: queue, Flag: m.Flag, SysFlag: m.SysFlag,
 			BornMs: m.BornMs, BornHost: host, StoreHost: host, ReconsumeTimes: times,

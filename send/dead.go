@@ -42,14 +42,7 @@ func (s *Service) createDLQ(c *protocol.Call, name string) {
 func bury(d *message.Draft, buf []byte) []byte {
 	group, _ := topic.GroupOfRetry(d.Topic)
 	at := len(buf)
-	message.EachProperty(d.Properties, func(name, value []byte) bool {
-		switch string(name) {
-		case message.PropDelayTimeLevel, message.PropTimerDeliverMs, message.PropTimerDelaySec, message.PropTimerDelayMs:
-		default:
-			buf = message.AppendProperty(buf, string(name), value)
-		}
-		return true
-	})
+	buf = message.WithoutProperty(buf, d.Properties, message.PropDelayTimeLevel, message.PropTimerDeliverMs, message.PropTimerDelaySec, message.PropTimerDelayMs)
 	buf = message.AppendProperty(buf, message.PropDelayTimeLevel, []byte("-1"))
 	d.Topic, d.QueueID, d.Properties = []byte(topic.DLQTopic(string(group))), 0, buf[at:]
 	return buf

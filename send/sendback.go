@@ -159,8 +159,7 @@ func backProperties(r *message.Record, level int32) (props, origin []byte) {
 // stageBack stores a copy, in a turn.
 func (s *Service) stageBack(c *protocol.Call, b *back) error {
 	batch, d := put.Of(c.Turn), &b.draft
-	tags, _ := message.Property(d.Properties, message.PropTags)
-	tag := message.TagsCode(tags)
+	tag := message.TagOf(d.Properties)
 	if b.level > 0 {
 		tag, batch.Scratch = s.cfg.DelayLevels.Divert(d, b.level, batch.Scratch[:0])
 		if e := s.checkRoom(len(d.Properties), 0, false); e != nil {

@@ -187,6 +187,5 @@ func (c *Config) logConfig() commitlog.Config {
 }
 
 func tagsOf(r *message.Record) int64 {
-	tags, _ := message.Property(r.Properties, message.PropTags)
-	return message.TagsCode(tags)
+	return message.TagOf(r.Properties)
 }

@@ -99,60 +99,30 @@ func (h *half) draft(name []byte, queue int32, props []byte, host netip.AddrPort
 // PreparedOffset is physical, the place of the copy that is committed: load relies on it. Source: Java
 // EndTransactionProcessor.endMessageTransaction, and a store that Java 5.5 wrote.
 func (h *half) restored(buf []byte, physical int64, host netip.AddrPort) (message.Draft, int64) {
-	var tags []byte
-	buf = h.without(buf[:0], func(name string, value []byte) bool {
-		switch name {
-		case message.PropRealTopic, message.PropRealQueueID, message.PropTransactionPreparedQueueOffset:
-			return false
-		case message.PropTags:
-			tags = value
-		}
-		return true
-	})
+	buf = message.WithoutProperty(buf[:0], h.Properties, message.PropRealTopic, message.PropRealQueueID, message.PropTransactionPreparedQueueOffset, message.PropCRC32)
 	d := h.draft(h.realTopic, h.realQueue, buf, host)
 	d.SysFlag = d.SysFlag&^message.FlagRollback | message.FlagCommit
 	d.PreparedOffset = physical
-	return d, message.TagsCode(tags)
+	return d, message.TagOf(h.Properties)
 }
 
 // renewed is a copy of h to be put back, its properties in buf, with a number of checks. Source: Java
 // TransactionalMessageBridge.renewHalfMessageInner.
 func (h *half) renewed(buf []byte, times int, host netip.AddrPort) (message.Draft, int64) {
-	var tags []byte
-	buf = h.without(buf[:0], func(name string, value []byte) bool {
-		switch name {
-		case message.PropTransactionCheckTimes, message.PropTransactionPreparedQueueOffset:
-			return false
-		case message.PropTags:
-			tags = value
-		}
-		return true
-	})
+	buf = message.WithoutProperty(buf[:0], h.Properties, message.PropTransactionCheckTimes, message.PropTransactionPreparedQueueOffset, message.PropCRC32)
 	buf = message.AppendProperty(buf, message.PropTransactionCheckTimes, strconv.AppendInt(nil, int64(times), 10))
 	if len(buf) > message.MaxProperties-message.PropCRCSize { // Java's, full to the brim: it is not counted
-		buf = h.without(buf[:0], func(string, []byte) bool { return true })
+		buf = message.WithoutProperty(buf[:0], h.Properties, message.PropCRC32)
 	}
-	return h.draft([]byte(topic.TransHalf), 0, buf, host), message.TagsCode(tags)
+	return h.draft([]byte(topic.TransHalf), 0, buf, host), message.TagOf(h.Properties)
 }
 
 // discarded is h for the topic of those whose producers were asked too often. Its PreparedOffset is that of h, as with a
 // restored one. Source: Java DefaultTransactionalMessageCheckListener.
 func (h *half) discarded(host netip.AddrPort) (message.Draft, int64) {
-	tags, _ := message.Property(h.Properties, message.PropTags)
 	d := h.draft([]byte(topic.TransCheckMax), 0, h.Properties, host)
 	d.PreparedOffset = h.Physical
-	return d, message.TagsCode(tags)
-}
-
-// without appends the properties of h that keep wants to dst. The checksum of h is nobody else's.
-func (h *half) without(dst []byte, keep func(name string, value []byte) bool) []byte {
-	message.EachProperty(h.Properties, func(name, value []byte) bool {
-		if string(name) != message.PropCRC32 && keep(string(name), value) {
-			dst = message.AppendProperty(dst, string(name), value)
-		}
-		return true
-	})
-	return dst
+	return d, message.TagOf(h.Properties)
 }
 
 // asked is h as the body of CHECK_TRANSACTION_STATE: a record with the topic and queue that it wants to go to, and with
