@@ -14,7 +14,8 @@ func (s *Service) AllOffsets(_ context.Context, c *protocol.Call) (protocol.Fiel
 	return nil, data, err
 }
 
-// DelayOffsets serves GET_ALL_DELAY_OFFSET (45): how far each delay level is delivered.
+// DelayOffsets serves GET_ALL_DELAY_OFFSET (45): how far each delay level is delivered, as it was kept last. A slave that
+// takes over finds later deliveries in its log; what a table said that is ahead of its log would be lost.
 func (s *Service) DelayOffsets(context.Context, *protocol.Call) (protocol.Fielder, []byte, error) {
 	return nil, s.cfg.Carried.DelayOffsets.Bytes(), nil
 }
