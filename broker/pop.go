@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"path/filepath"
 	"time"
 
 	"rocketd/internal/rungroup"
@@ -18,13 +17,9 @@ import (
 // openPop makes the service that leases messages, and the room where its requests wait.
 func (b *Broker) openPop() (err error) {
 	s, d := b.cfg.Settings, newDirs(b.cfg.Settings)
-	var saved time.Time
-	if f, err := b.cfg.FS.Stat(filepath.Join(d.config, "consumerOffset.json")); err == nil {
-		saved = f.ModTime()
-	}
 	b.pop, err = pop.New(pop.Config{
 		Topics: b.topics, Groups: groups{b}, Queues: b.store, Offsets: b.offsets,
-		OffsetsSaved: saved, FS: b.cfg.FS, Dir: d.config, Log: b.component("pop"),
+		OffsetsSaved: b.offsets.Began(), FS: b.cfg.FS, Dir: d.config, Log: b.component("pop"),
 		Offload: b.offload, Again: b.again, Got: b.got,
 		Cluster: b.id.cluster, Broker: b.id.name,
 		StoreHost:        func() netip.AddrPort { return b.id.addr },

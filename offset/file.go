@@ -52,16 +52,24 @@ func Whole(offsets All, light map[string]int64) All {
 func Open(cfg Config) (*Table, error) {
 	t := newTable(cfg)
 	for _, light := range []bool{cfg.Light, !cfg.Light} {
-		found, err := t.load(filepath.Join(cfg.Dir, fileName(light)))
+		path := filepath.Join(cfg.Dir, fileName(light))
+		found, err := t.load(path)
 		if err != nil {
 			return nil, err
 		}
-		if found {
-			break
+		if !found {
+			continue
 		}
+		if f, err := cfg.FS.Stat(path); err == nil {
+			t.began = f.ModTime()
+		}
+		break
 	}
 	return t, nil
 }
+
+// Began is when the file was written that the table began with; zero if that is not known.
+func (t *Table) Began() time.Time { return t.began }
 
 // load reads a file, if it is there.
 func (t *Table) load(path string) (found bool, _ error) {

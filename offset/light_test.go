@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"rocketd/internal/vfs"
 )
@@ -29,6 +30,9 @@ func TestTable_Light(t *testing.T) {
 		}
 	}
 	o := open(false)
+	if !o.Began().IsZero() {
+		t.Errorf("a table without a file began with one of %v", o.Began())
+	}
 	o.Commit([]byte("g"), []byte("T"), 0, 5)
 	if err := o.Close(); err != nil {
 		t.Fatal(err)
@@ -47,9 +51,16 @@ func TestTable_Light(t *testing.T) {
 	if !strings.Contains(text, `"lmqOffsetTable":{"%LMQ%x@%LMQ%c":7}`) || !strings.Contains(text, `"offsetTable":{"T@g":{0:5}}`) {
 		t.Error(text)
 	}
+	old := time.Unix(1, 0) // what the file of the other setting says counts no longer
+	if err := os.Chtimes(filepath.Join(dir, "consumerOffset.json"), old, old); err != nil {
+		t.Fatal(err)
+	}
 	o = open(true)
 	want(o, "g", "T", 5)
 	want(o, "%LMQ%c", "%LMQ%x", 7)
+	if f, err := os.Stat(filepath.Join(dir, "lmqConsumerOffset.json")); err != nil || !o.Began().Equal(f.ModTime()) {
+		t.Errorf("began with a file of %v, %v", o.Began(), err)
+	}
 	wire, err := o.JSON()
 	if err != nil || !strings.Contains(string(wire), `"lmqOffsetTable":{"%LMQ%x@%LMQ%c":7}`) {
 		t.Errorf("%s, %v", wire, err)

@@ -44,6 +44,8 @@ type Table struct {
 	changes atomic.Int64
 	resets  atomic.Int64 // pending ones
 
+	began time.Time // when the file was written that the table began with
+
 	saving sync.Mutex // one Persist at a time; taken before mu
 
 	mu      sync.Mutex // guards what follows
