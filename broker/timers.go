@@ -35,7 +35,6 @@ func (b *Broker) openTimers() (err error) {
 		FileSize:    s.Int64("mappedFileSizeTimerLog"),
 		Flush:       s.Duration("timerFlushIntervalMs"),
 		StopEnqueue: stop.Load,
-		StopDequeue: s.Bool("timerStopDequeue"),
 		Log:         b.component("timers"),
 	})
 	if err == nil {

@@ -2,7 +2,6 @@ package meta
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -37,9 +36,7 @@ func OpenCarried(cfg Config) (*Carried, error) {
 		}, func(v *delayOffsets) bool { return v.OffsetTable != nil }, furtherDelays, true)},
 		{&c.RequestModes, "messageRequestMode.json", document(func() *requestModes { return new(requestModes) }, func(v *requestModes) bool { return v.Modes != nil }, nil, true)},
 		{&c.TimerCheckpoint, "timercheck", timerCheckpoint},
-		{&c.TimerMetrics, "timermetrics", document(func() *timerMetrics {
-			return &timerMetrics{DataVersion: protocol.DataVersion{Timestamp: time.Now().UnixMilli()}}
-		}, func(v *timerMetrics) bool { return v.TimingCount != nil }, nil, false)},
+		{&c.TimerMetrics, "timermetrics", timerMetrics},
 	} {
 		t, err := openText(cfg, one.file, one.shape)
 		if err != nil {
@@ -103,14 +100,12 @@ func (t *Text) Put(wire []byte) error { return t.put(wire, false) }
 // nothing is.
 func (t *Text) Advance(wire []byte) error { return t.put(wire, true) }
 
-// Change is for the service whose table it is: change makes of what is there what is to be, all of it. It is durable when
-// Change returns.
-func (t *Text) Change(change func(wire []byte)) error {
+// Change is for the service whose table it is: change makes of what is there, which it leaves alone, what is to be, all of it.
+// It is durable when Change returns.
+func (t *Text) Change(change func(wire []byte) []byte) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	wire := bytes.Clone(t.Bytes())
-	change(wire)
-	return t.keep(wire)
+	return t.keep(change(t.Bytes()))
 }
 
 func (t *Text) put(wire []byte, advance bool) error {
@@ -192,75 +187,3 @@ func furtherDelays(v, old *delayOffsets) {
 		v.DataVersion = old.DataVersion
 	}
 }
-
-// timerMetrics counts the timed messages that wait. Source: Java TimerMetrics.
-type timerMetrics struct {
-	DataVersion protocol.DataVersion   `json:"dataVersion"`
-	TimingCount map[string]timingCount `json:"timingCount"` // by topic
-}
-
-type timingCount struct {
-	Count     int64 `json:"count"`
-	TimeStamp int64 `json:"timeStamp"` // of the last change, ms
-}
-
-// timerCheckpoint is the shape of timercheck: seven int64, in a file of 4,096 bytes.
-//
-//	 0  lastReadTimeMs          all that was due before is delivered
-//	 8  lastTimerLogFlushPos    of the timer log of the broker whose file it is
-//	16  lastTimerQueueOffset    how far that log has rmq_sys_wheel_timer
-//	24  masterTimerQueueOffset  how far the broker that delivers has it
-//	32  stateVersion, timestamp, counter of the data version
-//
-// Of another broker's checkpoint the two that speak of its own timer log are not taken. Brokers before 5.1 send four
-// numbers. One who never had timers has delivered all until now: a Java slave that begins to deliver counts from there,
-// second by second. Source: Java TimerCheckpoint.
-var timerCheckpoint = shape{
-	empty: func() []byte {
-		wire := make([]byte, timerCheckpointSize)
-		binary.BigEndian.PutUint64(wire, uint64(time.Now().Truncate(time.Second).UnixMilli()))
-		binary.BigEndian.PutUint64(wire[40:], uint64(time.Now().UnixMilli()))
-		return wire
-	},
-	accept: func(wire, old []byte) ([]byte, error) {
-		if len(wire) != timerCheckpointSize && len(wire) != 32 {
-			return nil, fmt.Errorf("a checkpoint has %d bytes, this has %d", timerCheckpointSize, len(wire))
-		}
-		canon := make([]byte, timerCheckpointSize)
-		copy(canon, wire)
-		if old != nil {
-			copy(canon[8:24], old[8:24])
-		}
-		return canon, nil
-	},
-	save: func(canon []byte) ([]byte, error) {
-		file := make([]byte, timerFileSize)
-		copy(file, canon)
-		return file, nil
-	},
-	load: func(file []byte) ([]byte, error) {
-		if len(file) < timerCheckpointSize {
-			return nil, fmt.Errorf("file has %d bytes only", len(file))
-		}
-		return file[:timerCheckpointSize:timerCheckpointSize], nil
-	},
-	further: func(canon, old []byte) ([]byte, error) {
-		number := func(b []byte, at int) int64 { return int64(binary.BigEndian.Uint64(b[at:])) }
-		version := func(b []byte) protocol.DataVersion {
-			return protocol.DataVersion{StateVersion: number(b, 32), Timestamp: number(b, 40), Counter: number(b, 48)}
-		}
-		both := bytes.Clone(canon)
-		for _, at := range []int{0, 24} {
-			binary.BigEndian.PutUint64(both[at:], uint64(max(number(canon, at), number(old, at))))
-		}
-		if version(old).Compare(version(canon)) > 0 {
-			copy(both[32:], old[32:])
-		}
-		return both, nil
-	},
-}
-
-const (
-	timerCheckpointSize = 56
-	timerFileSize       = 4096
-)

@@ -57,7 +57,7 @@ func TestCarried_Java(t *testing.T) {
 func equalJSON(t *testing.T, a, b []byte) bool {
 	t.Helper()
 	canon := func(data []byte) string {
-		s := document(func() *timerMetrics { return nil }, func(*timerMetrics) bool { return true }, nil, false)
+		s := document(func() *TimerMetrics { return nil }, func(*TimerMetrics) bool { return true }, nil, false)
 		text, err := s.accept(data, nil)
 		must(t, err)
 		return string(text)
@@ -84,6 +84,7 @@ func TestText_Put(t *testing.T) {
 	check(c.DelayOffsets, `{"dataVersion":{"counter":1}}`, false, 0)
 	check(c.RequestModes, `{"messageRequestModeMap":[]}`, false, 0)
 	check(c.TimerMetrics, `{"timingCount":{"T":{"count":1}}}`, true, 1)
+	check(c.TimerMetrics, `{"timingCount":{"T":{"count":1},"U":null}}`, true, 0) // nobody who reads it finds a nil
 	check(c.TimerCheckpoint, "short", false, 0)
 	check(c.TimerCheckpoint, string(make([]byte, 57)), false, 0)
 	check(c.TimerCheckpoint, string(make([]byte, 32)), true, 1)

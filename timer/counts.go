@@ -1,63 +1,51 @@
 package timer
 
 import (
-	"encoding/json"
 	"math"
+	"time"
 
 	"rocketd/internal/laxjson"
 	"rocketd/message"
-	"rocketd/protocol"
+	"rocketd/meta"
 	"rocketd/timer/wheel"
 )
 
-// counts is how many messages wait for each topic. Source: Java TimerMetrics; recalls count when they find their message.
+// counts is how many messages wait for each topic; recalls count when they find their message.
 type counts struct {
-	Version protocol.DataVersion `json:"dataVersion"`
-	Topics  map[string]*count    `json:"timingCount"`
-
+	meta.TimerMetrics
+	total   int64
 	changed bool
 }
 
-type count struct {
-	Count     int64 `json:"count"`
-	TimeStamp int64 `json:"timeStamp"` // of the last change, ms
-}
-
 func (c *counts) add(name []byte, n int64, nowMs int64) {
-	t := c.Topics[string(name)]
+	t := c.TimingCount[string(name)]
 	if t == nil {
-		t = new(count)
-		c.Topics[string(name)] = t
+		t = new(meta.TimingCount)
+		c.TimingCount[string(name)] = t
 	}
 	t.Count, t.TimeStamp = t.Count+n, nowMs
-	c.Version.Counter++
-	c.Version.Timestamp = nowMs
+	c.total += n
+	c.DataVersion.Next(time.UnixMilli(nowMs))
 	c.changed = true
 }
 
 // load takes over a table that was kept.
 func (c *counts) load(wire []byte) {
-	*c = counts{Topics: make(map[string]*count)}
-	if err := laxjson.Unmarshal(wire, c); err != nil || c.Topics == nil {
-		c.Topics = make(map[string]*count)
+	*c = counts{}
+	if err := laxjson.Unmarshal(wire, &c.TimerMetrics); err != nil || c.TimingCount == nil {
+		c.TimingCount = make(map[string]*meta.TimingCount)
 	}
-	for name, t := range c.Topics {
-		if t == nil {
-			delete(c.Topics, name)
-		}
+	for _, t := range c.TimingCount {
+		c.total += t.Count
 	}
 }
 
 // take returns the table if it has changed since the last call.
-func (c *counts) take() []byte {
-	if !c.changed {
-		return nil
+func (c *counts) take() (wire []byte) {
+	if c.changed {
+		wire, _ = laxjson.Marshal(&c.TimerMetrics)
 	}
 	c.changed = false
-	wire, err := json.Marshal(c)
-	if err != nil {
-		return nil
-	}
 	return wire
 }
 
@@ -79,17 +67,16 @@ func (s *Service) recount(nowMs int64) {
 		}
 	}
 	names := s.cfg.Topics()
-	for name := range s.counts.Topics {
+	for name := range s.counts.TimingCount {
 		names = append(names, name)
 	}
 	for _, name := range names {
 		n := byHash[int32(message.TagsCode([]byte(name)))]
-		if t := s.counts.Topics[name]; t == nil && n > 0 || t != nil && t.Count != n {
-			have := int64(0)
-			if t != nil {
-				have = t.Count
-			}
-			s.counts.add([]byte(name), n-have, nowMs)
+		if t := s.counts.TimingCount[name]; t != nil {
+			n -= t.Count
+		}
+		if n != 0 {
+			s.counts.add([]byte(name), n, nowMs)
 		}
 	}
 }

@@ -142,9 +142,6 @@ func (s *Service) next(nowMs int64) (r ready, ok bool) {
 
 // deliver stores what is due, as much as one write takes. more says that there may be other things.
 func (s *Service) deliver(ctx context.Context, now time.Time) (more bool, err error) {
-	if s.cfg.StopDequeue {
-		return false, nil
-	}
 	nowMs := now.UnixMilli()
 	s.batch, s.scratch = s.batch[:0], s.scratch[:0]
 	for n := 0; n < stepItems && s.cfg.Courier.Bytes() < stepBytes; n++ {

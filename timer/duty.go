@@ -1,11 +1,11 @@
 package timer
 
 import (
-	"encoding/binary"
 	"math"
 	"time"
 
 	"rocketd/message"
+	"rocketd/meta"
 	"rocketd/topic"
 )
 
@@ -49,9 +49,13 @@ func (s *Service) endDuty() {
 	s.past = past{}
 }
 
+func (s *Service) checkpoint() meta.TimerCheckpoint {
+	return meta.ParseTimerCheckpoint(s.cfg.Checkpoint.Bytes())
+}
+
 // follow takes over how far the broker that delivers has come.
 func (s *Service) follow() {
-	ms := int64(binary.BigEndian.Uint64(s.cfg.Checkpoint.Bytes()))
+	ms := s.checkpoint().ReadMs
 	if ms != s.plan.readMs && ms > 0 {
 		s.plan.restart(ms)
 	}
@@ -117,6 +121,3 @@ func (s *Service) history(now time.Time) (past, error) {
 	}
 	return p, err
 }
-
-// masterOffset is how far the broker that delivers has read the topic.
-func masterOffset(check []byte) int64 { return int64(binary.BigEndian.Uint64(check[24:])) }

@@ -2,11 +2,11 @@ package timer
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"sync/atomic"
 	"time"
 
+	"rocketd/meta"
 	"rocketd/timer/wheel"
 )
 
@@ -127,7 +127,7 @@ func (s *Service) write(j *job) error {
 	return err
 }
 
-// keepCheckpoint writes timercheck, see meta.Carried.
+// keepCheckpoint writes timercheck.
 func (s *Service) keepCheckpoint(j *job) error {
 	f := &s.flush
 	flushed := s.cfg.Store.Flushed()
@@ -138,19 +138,18 @@ func (s *Service) keepCheckpoint(j *job) error {
 	if n := len(f.marks); n > 8 { // the middle ones would come too late anyway
 		f.marks = append(f.marks[:4], f.marks[n-1])
 	}
-	return s.cfg.Checkpoint.Change(func(wire []byte) {
-		be := binary.BigEndian
-		be.PutUint64(wire[8:], uint64(j.logEnd))
+	return s.cfg.Checkpoint.Change(func(wire []byte) []byte {
+		c := meta.ParseTimerCheckpoint(wire)
+		c.LogEnd = j.logEnd
 		switch {
-		case !j.serving && safe != nil:
-			be.PutUint64(wire[16:], uint64(min(safe.offset, masterOffset(wire))))
-		case safe != nil:
-			be.PutUint64(wire, uint64(safe.readMs))
-			be.PutUint64(wire[16:], uint64(safe.offset))
-			be.PutUint64(wire[24:], uint64(safe.offset))
-			be.PutUint64(wire[40:], uint64(j.now.UnixMilli()))
-			be.PutUint64(wire[48:], be.Uint64(wire[48:])+1)
+		case safe == nil:
+		case !j.serving:
+			c.Offset = min(safe.offset, c.MasterOffset)
+		default:
+			c.ReadMs, c.Offset, c.MasterOffset = safe.readMs, safe.offset, safe.offset
+			c.Version.Next(j.now)
 		}
+		return c.Bytes()
 	})
 }
 

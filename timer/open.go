@@ -1,7 +1,6 @@
 package timer
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -20,6 +19,10 @@ import (
 // checkpoint and whose moment is done.
 type rebuild struct{ until, readMs int64 }
 
+// skips tells whether the message at an offset is one of them. Where messages that the checkpoint knows were put into the topic
+// again since, those count.
+func (r *rebuild) skips(offset, slotMs int64) bool { return offset < r.until && slotMs < r.readMs }
+
 // Open loads the files and makes them one state again: units of the log that the wheel on the disk does not have are put
 // into it, and where the wheel or the log is missing or damaged, the one is built from the other, and both from the topic.
 // It starts nothing. Java's recovery is that of TimerMessageStore.recover.
@@ -31,9 +34,8 @@ func Open(cfg Config) (*Service, error) {
 	s.flush.jobs = make(chan job, 1)
 	s.cut.Store(math.MaxInt64)
 	s.counts.load(cfg.Counts.Bytes())
-	check := cfg.Checkpoint.Bytes()
-	word := func(at int) int64 { return int64(binary.BigEndian.Uint64(check[at:])) }
-	readMs, flushed, offset := word(0), word(8), word(16)
+	check := s.checkpoint()
+	readMs, flushed, offset := check.ReadMs, check.LogEnd, check.Offset
 
 	s.wheel = wheel.New(cfg.Slots, cfg.Precision.Milliseconds())
 	file, found, err := wheel.OpenFile(cfg.FS, filepath.Join(cfg.Dir, "timerwheel"), s.wheel)

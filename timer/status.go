@@ -29,11 +29,7 @@ func (s *Service) note(nowMs int64) {
 	} else {
 		s.status.readMs.Store(0)
 	}
-	n := int64(0)
-	for _, t := range s.counts.Topics {
-		n += t.Count
-	}
-	s.status.waiting.Store(n)
+	s.status.waiting.Store(s.counts.total)
 }
 
 // Status may be called from any goroutine.

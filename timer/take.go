@@ -23,7 +23,7 @@ func (s *Service) take(nowMs int64) (more bool, err error) {
 	end := q.Max()
 	s.plan.offset = min(s.plan.offset, end)
 	if !s.serving { // what its master has not read yet may still be taken back
-		end = min(end, masterOffset(s.cfg.Checkpoint.Bytes()))
+		end = min(end, s.checkpoint().MasterOffset)
 	}
 	for n := 0; n < stepTake && s.plan.offset < end; {
 		r := store.Read{From: s.plan.offset, Max: int32(min(32, end-s.plan.offset))}
@@ -66,10 +66,8 @@ func (s *Service) takeOne(r *message.Record, nowMs int64) bool {
 	}
 	if err != nil {
 		s.cfg.Log.Error("timed message dropped", "offset", r.QueueOffset, "physical", r.Physical, "err", err)
-		s.plan.offset = r.QueueOffset + 1
-		return true
 	}
-	if s.skip(r, &f, out) {
+	if err != nil || s.rebuild.skips(r.QueueOffset, s.plan.wheel.Floor(out)) {
 		s.plan.offset = r.QueueOffset + 1
 		return true
 	}
@@ -86,13 +84,4 @@ func (s *Service) takeOne(r *message.Record, nowMs int64) bool {
 	}
 	s.status.taken.Add(1)
 	return true
-}
-
-// skip tells whether a message of a wheel that is built again was delivered before, as far as the checkpoint says. Where the
-// messages that it has read were put into the topic again since, those count.
-func (s *Service) skip(r *message.Record, f *fields, out int64) bool {
-	if r.QueueOffset >= s.rebuild.until {
-		return false
-	}
-	return s.plan.wheel.Floor(out) < s.rebuild.readMs
 }

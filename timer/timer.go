@@ -61,7 +61,6 @@ type Config struct {
 	FileSize    int64         // of the log, mappedFileSizeTimerLog; where there are files, theirs counts
 	Flush       time.Duration // how often files are brought to the disk, timerFlushIntervalMs; 0 means 1 s
 	StopEnqueue func() bool   // timerStopEnqueue: nothing is read from the topic; nil is never
-	StopDequeue bool          // timerStopDequeue: nothing is delivered
 
 	Slots int // of the wheel; 0 means wheel.Slots; others are for tests
 	Log   *slog.Logger
