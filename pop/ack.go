@@ -4,7 +4,6 @@ import (
 	"rocketd/protocol"
 	"rocketd/put"
 	"rocketd/store/consumequeue"
-	"rocketd/topic"
 )
 
 // Ack serves ACK_MESSAGE (200051): a message is consumed. A lease that is over or unknown is no error. Fields:
@@ -14,7 +13,7 @@ func (s *Service) Ack(c *protocol.Call) error {
 	if err := h.Decode(c.Fields); err != nil {
 		return err
 	}
-	cfg, q, err := s.addressed(c, h.Topic, h.QueueID)
+	q, err := s.addressed(c, h.Topic, h.QueueID)
 	if err != nil {
 		return err
 	}
@@ -30,7 +29,7 @@ func (s *Service) Ack(c *protocol.Call) error {
 		return nil
 	}
 	if k.Revive == OrderQueue {
-		return s.ackInOrder(c, h.ConsumerGroup, h.Topic, cfg, h.QueueID, h.Offset, k.PopMs)
+		return s.ackInOrder(c, h.ConsumerGroup, h.Topic, h.QueueID, h.Offset, k.PopMs)
 	}
 	if remark := s.foreign(&k, c.Turn.Now.UnixMilli()); remark != "" {
 		c.Ticket().Answer(c.Turn, protocol.Success, remark, nil, nil)
@@ -49,18 +48,18 @@ func (s *Service) Ack(c *protocol.Call) error {
 }
 
 // addressed checks the topic and queue of a message that was popped.
-func (s *Service) addressed(c *protocol.Call, name []byte, queue int32) (*topic.Config, *consumequeue.Queue, error) {
+func (s *Service) addressed(c *protocol.Call, name []byte, queue int32) (*consumequeue.Queue, error) {
 	cfg := s.cfg.Topics.Get(name)
 	switch {
 	case cfg == nil:
-		return nil, nil, noTopic(name)
+		return nil, noTopic(name)
 	case queue < 0 || queue >= cfg.ReadQueueNums:
-		return nil, nil, illegalQueue(c, protocol.MessageIllegal, cfg, queue)
+		return nil, illegalQueue(c, protocol.MessageIllegal, cfg, queue)
 	}
 	if err := s.closed(); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return cfg, s.cfg.Queues.Find(name, queue), nil
+	return s.cfg.Queues.Find(name, queue), nil
 }
 
 // closed says why nothing can be popped or acknowledged here now.

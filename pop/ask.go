@@ -40,10 +40,7 @@ func (s *Service) Pop(c *protocol.Call) error {
 		return err
 	}
 	now := c.Turn.Now
-	if h.BornTime == 0 {
-		h.BornTime = now.UnixMilli()
-	}
-	deadline := time.UnixMilli(h.BornTime).Add(time.Duration(min(max(h.PollTime, 0), maxHold.Milliseconds())) * time.Millisecond)
+	deadline := until(now, h.BornTime, h.PollTime)
 	switch {
 	case now.Sub(deadline) > late:
 		return refuse(protocol.PollingTimeout, "the broker[%s] pop message is timeout too much", c.Peer.LocalAddr().Addr())
@@ -71,7 +68,7 @@ func (s *Service) Pop(c *protocol.Call) error {
 		shelf: s.shelf(h.ConsumerGroup, h.Topic), topic: cfg, want: want, queue: max(h.QueueID, -1), max: max(h.MaxMsgNums, 1),
 		invisible: h.InvisibleTime, initMode: h.InitMode, order: h.Order,
 	}
-	if a.order && len(h.AttemptID) > 0 {
+	if a.order {
 		a.attempt = string(h.AttemptID)
 	}
 	switch s.take(c.Turn, c.Ticket(), &a) {
@@ -90,32 +87,37 @@ func (s *Service) Pop(c *protocol.Call) error {
 // readable checks topic, queue and group as Java does for all that reads. With neither a topic nor an error the call is
 // served again when its group is there.
 func (s *Service) readable(c *protocol.Call, group, name []byte, queue int32) (*topic.Config, error) {
-	if s.cfg.Groups.Get(group) == nil && s.cfg.Topics.Get(name) != nil {
+	cfg, err := s.readableTopic(c, name, queue)
+	if err != nil {
+		return nil, err
+	}
+	g := s.cfg.Groups.Get(group)
+	if g == nil {
 		s.createGroup(c, string(group))
 		return nil, nil
 	}
-	if err := s.mayRead(c, group, name, queue); err != nil {
-		return nil, err
-	}
-	return s.cfg.Topics.Get(name), nil
+	return cfg, mayConsume(g, group)
 }
 
-func (s *Service) mayRead(c *protocol.Call, group, name []byte, queue int32) error {
+func (s *Service) readableTopic(c *protocol.Call, name []byte, queue int32) (*topic.Config, error) {
 	cfg := s.cfg.Topics.Get(name)
 	switch {
 	case cfg == nil:
-		return noTopic(name)
+		return nil, noTopic(name)
 	case !cfg.Perm.Readable():
-		return refuse(protocol.NoPermission, "the topic[%s] peeking message is forbidden", name)
+		return nil, refuse(protocol.NoPermission, "the topic[%s] peeking message is forbidden", name)
 	case queue >= cfg.ReadQueueNums:
-		return illegalQueue(c, protocol.InvalidParameter, cfg, queue)
+		return nil, illegalQueue(c, protocol.InvalidParameter, cfg, queue)
 	}
-	g := s.cfg.Groups.Get(group)
+	return cfg, nil
+}
+
+func mayConsume(g *topic.GroupConfig, name []byte) error {
 	switch {
 	case g == nil:
-		return refuse(protocol.SubscriptionGroupNotExist, "subscription group [%s] does not exist, %s", group, topic.FAQ)
+		return refuse(protocol.SubscriptionGroupNotExist, "subscription group [%s] does not exist, %s", name, topic.FAQ)
 	case !g.ConsumeEnable:
-		return refuse(protocol.NoPermission, "subscription group no permission, %s", group)
+		return refuse(protocol.NoPermission, "subscription group no permission, %s", name)
 	}
 	return nil
 }

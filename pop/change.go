@@ -14,7 +14,7 @@ func (s *Service) Change(c *protocol.Call) error {
 	if err := h.Decode(c.Fields); err != nil {
 		return err
 	}
-	_, q, err := s.addressed(c, h.Topic, h.QueueID)
+	q, err := s.addressed(c, h.Topic, h.QueueID)
 	if err != nil {
 		return err
 	}

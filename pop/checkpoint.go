@@ -176,6 +176,14 @@ type longAck struct {
 	Topic   string  `json:"topic"`
 }
 
+// consumed are the offsets that it is about, of one or of a batch.
+func (a *Ack) consumed() []int64 {
+	if len(a.Offsets) > 0 {
+		return a.Offsets
+	}
+	return []int64{a.Offset}
+}
+
 // ParseAck reads the body of an ack or bAck record.
 func ParseAck(b []byte) (*Ack, error) {
 	a := new(Ack)

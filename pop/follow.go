@@ -162,10 +162,7 @@ func (r *reviver) take(q *reviveQueue, m *message.Record) {
 		if l == nil {
 			break
 		}
-		if string(tags) == tagAck {
-			a.Offsets = append(a.Offsets[:0], a.Offset)
-		}
-		for _, offset := range a.Offsets {
+		for _, offset := range a.consumed() {
 			if i := l.ck.Index(offset); i >= 0 {
 				l.ck.BitMap |= 1 << i
 			}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"rocketd/topic"
 )
@@ -87,13 +88,11 @@ func (h *Handle) Append(dst []byte) []byte {
 
 // retryFlag says in a handle and in the answer of a pop where messages come from. Source: Java ExtraInfoUtil.getRetry.
 func retryFlag(name string) byte {
-	if !topic.IsRetry(name) {
+	switch {
+	case !topic.IsRetry(name):
 		return '0'
-	}
-	for i := range len(name) {
-		if name[i] == '+' {
-			return '2'
-		}
+	case strings.Contains(name, "+"):
+		return '2'
 	}
 	return '1'
 }

@@ -1,8 +1,6 @@
 package pop
 
 import (
-	"time"
-
 	"rocketd/filter"
 	"rocketd/protocol"
 )
@@ -22,11 +20,8 @@ func (s *Service) Notification(c *protocol.Call) error {
 		return err
 	}
 	now := c.Turn.Now
-	if h.BornTime == 0 {
-		h.BornTime = now.UnixMilli()
-	}
 	a := ask{shelf: s.shelf(h.ConsumerGroup, h.Topic), topic: cfg, want: filter.All(), queue: max(h.QueueID, -1), order: h.Order}
-	if a.order && len(h.AttemptID) > 0 {
+	if a.order {
 		a.attempt = string(h.AttemptID)
 	}
 	if s.has(&a, now.UnixMilli()) {
@@ -36,8 +31,7 @@ func (s *Service) Notification(c *protocol.Call) error {
 	if c.IsOneway() {
 		return nil
 	}
-	deadline := time.UnixMilli(h.BornTime).Add(time.Duration(min(max(h.PollTime, 0), maxHold.Milliseconds())) * time.Millisecond)
-	return s.park(c, Waiter{ticket: c.Ticket(), ask: a, notify: true}, deadline, h.PollTime)
+	return s.park(c, Waiter{ticket: c.Ticket(), ask: a, notify: true}, until(now, h.BornTime, h.PollTime), h.PollTime)
 }
 
 func (s *Service) tell(t *protocol.Turn, k protocol.Ticket, has, full bool) {
@@ -100,13 +94,9 @@ func (s *Service) Polling(c *protocol.Call) error {
 	if cfg, err := s.readable(c, []byte(h.ConsumerGroup), []byte(h.Topic), h.QueueID); err != nil || cfg == nil {
 		return err
 	}
-	n := int64(0)
-	if x := s.shelves.find([]byte(h.ConsumerGroup), []byte(h.Topic)); x != nil && s.room.Has(x) {
-		s.room.Each(x, func(w *Waiter) {
-			if !w.notify && w.ask.queue == max(h.QueueID, -1) {
-				n++
-			}
-		})
+	n := 0
+	if x := s.shelves.find([]byte(h.ConsumerGroup), []byte(h.Topic)); x != nil {
+		n = s.waiting(x, max(h.QueueID, -1), false)
 	}
 	c.Ticket().Answer(c.Turn, protocol.Success, "", &protocol.PollingInfoResponse{PollingNum: int32(n)}, nil)
 	return nil

@@ -12,7 +12,6 @@ import (
 	"rocketd/internal/durable"
 	"rocketd/internal/laxjson"
 	"rocketd/protocol"
-	"rocketd/topic"
 )
 
 // orderLife is how long an entry of consumerOrderInfo.json is kept that nobody pops or acknowledges. Source: Java
@@ -60,7 +59,7 @@ func (s *Service) orderChanged(c *cursor) {
 }
 
 // ackInOrder acknowledges a message that was popped in order. Source: Java AckMessageProcessor.ackOrderly.
-func (s *Service) ackInOrder(c *protocol.Call, group, name []byte, _ *topic.Config, queue int32, offset, popMs int64) error {
+func (s *Service) ackInOrder(c *protocol.Call, group, name []byte, queue int32, offset, popMs int64) error {
 	if err := s.commitInOrder(group, name, queue, offset, popMs, c.Turn.Now.UnixMilli()); err != nil {
 		return err
 	}

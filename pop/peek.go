@@ -18,7 +18,10 @@ func (s *Service) Peek(_ context.Context, c *protocol.Call) (protocol.Fielder, [
 		return nil, nil, refuse(protocol.NoPermission, "the broker[%s] peeking message is forbidden", c.Peer.LocalAddr().Addr())
 	}
 	group := []byte(h.ConsumerGroup)
-	if err := s.mayRead(c, group, []byte(h.Topic), h.QueueID); err != nil {
+	if _, err := s.readableTopic(c, []byte(h.Topic), h.QueueID); err != nil {
+		return nil, nil, err
+	}
+	if err := mayConsume(s.cfg.Groups.Get(group), group); err != nil {
 		return nil, nil, err
 	}
 	x := s.shelf(group, []byte(h.Topic))

@@ -35,12 +35,11 @@ func TestService_Pop_AckAndRevive(t *testing.T) {
 	d.pass(200 * time.Millisecond)
 	again := d.pop()
 	want(t, "after its time", bodies(again), "a c")
-	for i, g := range again {
+	for _, g := range again {
 		want(t, "real topic", g.topic, "%RETRY%g_T")
 		want(t, "attempts", g.times, int32(1))
 		want(t, "topic", string(g.m.Topic), "T")
 		want(t, "ack of a retry", d.ack(g).Code, int32(protocol.Success))
-		_ = i
 	}
 	d.pass(30 * time.Second)
 	want(t, "all acknowledged", bodies(d.pop()), "")
@@ -256,9 +255,7 @@ func TestService_Ack_Refusals(t *testing.T) {
 		want(t, c.name+": bytes written", d.store.MaxPhysical()-was, int64(0))
 	}
 	want(t, "ack", d.ack(g).Code, int32(protocol.Success))
-	was := d.store.MaxPhysical()
 	want(t, "stale ack", d.ack(g).Code, int32(protocol.Success))
-	_ = was
 }
 
 // Each refusal of a pop has Java's code.

@@ -5,12 +5,13 @@ import (
 
 	"rocketd/message"
 	"rocketd/store"
+	"rocketd/store/consumequeue"
 	"rocketd/topic"
 )
 
 // read pops of a queue whose cursor is held. Source: Java PopMessageProcessor.popMsgFromQueue.
-func (r *reply) read(x *shelf, c *cursor) {
-	s, q := r.svc, r.svc.queue(x, c.id)
+func (r *reply) read(x *shelf, c *cursor, q *consumequeue.Queue) {
+	s := r.svc
 	if offset, ok := s.cfg.Offsets.TakeReset(x.group, x.topic, c.id); ok {
 		s.reset(c, offset)
 	}
@@ -19,7 +20,7 @@ func (r *reply) read(x *shelf, c *cursor) {
 	}
 	from, known := c.position(s.cfg.Offsets)
 	if !known {
-		from = s.initial(x, c.id, r.ask.initMode)
+		from = s.initial(x, q, r.ask.initMode)
 		if !s.cfg.Offsets.Commit(x.group, x.topic, c.id, from) {
 			return
 		}
@@ -72,8 +73,7 @@ func (r *reply) skip(c *cursor, next int64) {
 }
 
 // initial is where a group begins that never popped the queue. Source: Java PopMessageProcessor.getInitOffset.
-func (s *Service) initial(x *shelf, id, mode int32) int64 {
-	q := s.queue(x, id)
+func (s *Service) initial(x *shelf, q *consumequeue.Queue, mode int32) int64 {
 	if mode == modeMin || topic.IsRetry(x.name) {
 		return q.Min()
 	}

@@ -67,11 +67,8 @@ func (s *Service) replay(m *message.Record, now time.Time) {
 		if err != nil || a.Broker != s.cfg.Broker || !s.serves(a.Group, a.Topic, a.QueueID) {
 			return
 		}
-		if string(tags) == tagAck {
-			a.Offsets = append(a.Offsets[:0], a.Offset)
-		}
 		c := s.shelf([]byte(a.Group), []byte(a.Topic)).cursor(a.QueueID)
-		s.acked(c, leaseKey{a.Start, a.PopMs}, a.Offsets)
+		s.acked(c, leaseKey{a.Start, a.PopMs}, a.consumed())
 	}
 }
 

@@ -135,8 +135,8 @@ func (r *reviver) deliver(ctx context.Context, leases []*alarm, now time.Time) {
 		for _, a := range leases[:n] {
 			l := a.lease
 			l.cursor.mu.Lock()
-			if l.due = err != nil && l.bits != l.Full(); l.due {
-				l.due = false
+			l.due = false
+			if err != nil && l.bits != l.Full() {
 				r.s.schedule.add(a, now.Add(retryLater).UnixMilli())
 			} else {
 				if key := (leaseKey{l.Start, l.PopMs}); l.cursor.leases[key] == l {

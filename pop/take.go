@@ -156,7 +156,7 @@ func (r *reply) takeQueue(x *shelf, id int32) {
 			return
 		}
 	}
-	r.read(x, c)
+	r.read(x, c, q)
 	c.reading.Unlock()
 	if c.missed.Swap(false) {
 		r.svc.ring(x.waits)

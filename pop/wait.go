@@ -23,21 +23,22 @@ type home struct {
 	look func(t *protocol.Turn)
 }
 
+// until is when a request has waited that was born at bornMs, 0 if it does not say, by the client's clock. It is a time of the
+// monotonic clock: from here on a clock that is set changes nothing.
+func until(now time.Time, bornMs, pollMs int64) time.Time {
+	if bornMs == 0 {
+		bornMs = now.UnixMilli()
+	}
+	hold := time.Duration(min(max(pollMs, 0), maxHold.Milliseconds())) * time.Millisecond
+	return now.Add(time.UnixMilli(bornMs).Add(hold).Sub(now))
+}
+
 // park lets a request wait until something comes, unless too many wait already. Source: Java PopLongPollingService.polling.
 func (s *Service) park(c *protocol.Call, w Waiter, deadline time.Time, pollMs int64) error {
 	full := false
-	deadline = c.Turn.Now.Add(deadline.Sub(c.Turn.Now)) // of the client's time; from here on a clock that is set changes nothing
 	if pollMs > 0 && c.Turn.Now.Before(deadline) {
 		x := w.ask.shelf
-		waiting := 0
-		if s.room.Has(x) {
-			s.room.Each(x, func(o *Waiter) {
-				if o.notify == w.notify && o.ask.queue == w.ask.queue {
-					waiting++
-				}
-			})
-		}
-		if waiting < s.cfg.PollingSize {
+		if s.waiting(x, w.ask.queue, w.notify) < s.cfg.PollingSize {
 			if h := x.home.Load(); h == nil || h.peer.Closed() {
 				x.home.Store(&home{c.Peer, func(t *protocol.Turn) {
 					x.rung.Store(false)
@@ -52,6 +53,16 @@ func (s *Service) park(c *protocol.Call, w Waiter, deadline time.Time, pollMs in
 	}
 	s.none(c.Turn, &w, full)
 	return nil
+}
+
+// waiting is how many pops, or notifications, wait for a queue of a shelf; -1 is those for any queue.
+func (s *Service) waiting(x *shelf, queue int32, notify bool) (n int) {
+	s.room.Each(x, func(w *Waiter) {
+		if w.notify == notify && w.ask.queue == queue {
+			n++
+		}
+	})
+	return n
 }
 
 // none answers one who found nothing, and need not wait or may not.

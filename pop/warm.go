@@ -7,8 +7,11 @@ import (
 
 // warm reads on the pool what a pop will find, so that it is in memory, and lets the pop through again.
 func (s *Service) warm(c *protocol.Call, a *ask) error {
-	shelves := append([]*shelf{a.shelf}, s.nonNil(s.retries(a.shelf))...)
-	for _, x := range shelves {
+	retries := s.retries(a.shelf)
+	for _, x := range []*shelf{a.shelf, retries[0], retries[1]} {
+		if x == nil {
+			continue
+		}
 		cfg := s.cfg.Topics.Get(x.topic)
 		if cfg == nil {
 			continue
@@ -20,7 +23,7 @@ func (s *Service) warm(c *protocol.Call, a *ask) error {
 			if q := s.queue(x, id); q != nil {
 				from, known := x.cursor(id).position(s.cfg.Offsets)
 				if !known {
-					from = s.initial(x, id, a.initMode)
+					from = s.initial(x, q, a.initMode)
 				}
 				s.cfg.Queues.Get(q, store.Read{From: from, Max: a.max, Match: a.want.Func(), Wants: a.want.Wants()}, nil)
 			}
@@ -28,13 +31,4 @@ func (s *Service) warm(c *protocol.Call, a *ask) error {
 	}
 	s.cfg.Again(c)
 	return nil
-}
-
-func (s *Service) nonNil(list [2]*shelf) (some []*shelf) {
-	for _, x := range list {
-		if x != nil {
-			some = append(some, x)
-		}
-	}
-	return some
 }
