@@ -57,7 +57,8 @@ func TestNewIdentity(t *testing.T) {
 
 // A configuration that asks for what this broker cannot be is refused, with the key in the message.
 func TestNew_RefusesWhatItCannotBe(t *testing.T) {
-	for _, kv := range []string{"brokerRole=SLAVE", "enableControllerMode=true", "enableDLegerCommitLog=true", "haListenPort=65536", "timerRocksDBEnable=true"} {
+	for _, kv := range []string{"brokerRole=SLAVE", "enableControllerMode=true", "enableDLegerCommitLog=true", "haListenPort=65536", "timerRocksDBEnable=true",
+		"transRocksDBEnable=true", "indexRocksDBEnable=true", "popConsumerKVServiceEnable=true", "messageDelayLevel=1s 5x"} {
 		dir := t.TempDir()
 		s := settings.NewBroker(settings.Machine{Home: dir, IP: "127.0.0.1", HostName: "b", Processors: 2}, slog.New(slog.DiscardHandler))
 		s.Set("storePathRootDir", dir)

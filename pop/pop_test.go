@@ -293,6 +293,46 @@ func TestService_Pop_Refusals(t *testing.T) {
 	}
 }
 
+// A slave takes no acknowledgement, and changes no lease: its log is its master's.
+func TestService_Ack_Slave(t *testing.T) {
+	slave := false
+	d := newDesk(t, func(c *Config) { c.Slave = func() bool { return slave } })
+	d.send("T", 0, "a")
+	g := d.pop()[0]
+	was := d.store.MaxPhysical()
+	slave = true
+	h, _ := ParseHandle([]byte(g.handle))
+	batch := fmt.Sprintf(`{"acks":[{"b":"AQ==","c":"g","it":%d,"pt":%d,"q":0,"r":"0","rq":%d,"so":0,"t":"T"}],"brokerName":"broker-a"}`, h.InvisibleMs, h.PopMs, h.Revive)
+	for name, a := range map[string]*protocol.Command{
+		"ack": d.ack(g), "batch": d.call(protocol.BatchAckMessage, batch), "change": d.call(protocol.ChangeMessageInvisibletime, "", append(d.of(g), "invisibleTime=1000")...),
+	} {
+		if a == nil || a.Code != protocol.SystemError || !strings.Contains(a.Remark, "slave") {
+			t.Errorf("%s: %+v", name, a)
+		}
+	}
+	want(t, "bytes written", d.store.MaxPhysical()-was, int64(0))
+}
+
+// What comes again comes first in as many percent of the pops as is wanted, else last; under its own topic, or under that in
+// which it is stored.
+func TestService_Pop_RetryFirst(t *testing.T) {
+	for _, c := range []struct {
+		percent int
+		actual  bool
+		want    string
+	}{{100, false, "T again"}, {0, false, "T new"}, {100, true, "%RETRY%g_T again"}} {
+		d := newDesk(t, func(cfg *Config) { cfg.RetryFirst, cfg.ActualTopic = c.percent, c.actual })
+		d.send("T", 0, "again")
+		d.pop()
+		d.pass(10100 * time.Millisecond)
+		d.send("T", 0, "new")
+		m, err := message.Decode(d.ask("maxMsgNums=1").Body)
+		if got := fmt.Sprintf("%s %s", m.Topic, m.Body); err != nil || got != c.want {
+			t.Errorf("%+v: %s, %v", c, got, err)
+		}
+	}
+}
+
 // A group that never popped begins where it asks to.
 func TestService_Pop_InitMode(t *testing.T) {
 	for _, c := range []struct {

@@ -7,6 +7,7 @@ import (
 	"rocketd/message"
 	"rocketd/protocol"
 	"rocketd/store"
+	"rocketd/topic"
 )
 
 // A priority is the queue of a message, up to the last there is. What has another type loses the property and stays where it was
@@ -35,6 +36,19 @@ func TestService_Send_Priority(t *testing.T) {
 		record, res := d.store.Get(d.store.Find([]byte("plain"), id), store.Read{Max: 1}, nil)
 		if res.Count != 1 || strings.Contains(string(record), message.PropPriority) != c.kept {
 			t.Errorf("%q: %d records, property kept: %v", c.props, res.Count, !c.kept)
+		}
+	}
+}
+
+// What waits, or is part of a transaction, goes where it was sent to, and has no priority any more when it comes out.
+func TestService_Send_Priority_Other(t *testing.T) {
+	for props, name := range map[string]string{"DELAY\x011\x02": topic.Schedule, "TIMER_DELAY_SEC\x015\x02": topic.Timer, "TRAN_MSG\x01true\x02": topic.TransHalf} {
+		d := open(t, delaying, timing)
+		a := d.send(protocol.SendMessageV2, "plain", message.PropPriority+"\x010\x02"+props, []byte("x"))
+		r, _ := d.record(name, 0, 0)
+		_, queue, ok := message.Real(r.Properties)
+		if a.Code != protocol.Success || !ok || queue != 1 || strings.Contains(string(r.Properties), message.PropPriority) {
+			t.Errorf("%q: %d %q, stored as %q", props, a.Code, a.Remark, r.Properties)
 		}
 	}
 }

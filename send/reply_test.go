@@ -114,6 +114,7 @@ func TestService_Reply_Refused(t *testing.T) {
 	}
 	const to = "REPLY_TO_CLIENT\x01asks\x02"
 	check("plain", to+"DELAY\x011\x02", []byte("x"), protocol.MessageIllegal, "property DELAY")
+	check("plain", to+"TIMER_DELAY_SEC\x015\x02", []byte("x"), protocol.MessageIllegal, "TIMER_DELAY_SEC")
 	check("plain", to+"TRAN_MSG\x01true\x02", []byte("x"), protocol.MessageIllegal, "transaction")
 	check("plain", to+"INNER_NUM\x012\x02", []byte("x"), protocol.MessageIllegal, "batch")
 	check("plain", to, nil, protocol.MessageIllegal, "no body")

@@ -226,21 +226,30 @@ func TestService_SendBack_Refused(t *testing.T) {
 	}
 }
 
-// A message that no consumer can have is not brought into a retry topic: it would be read before its time.
+// A message that no consumer can have is not brought into a retry topic: it would be read before its time. Nor is a whole batch,
+// of which the consumer means one message.
 func TestService_SendBack_Hidden(t *testing.T) {
 	k := openCounter(t)
 	at := k.stored(0, "DELAY\x011\x02")
 	half := k.store.MaxPhysical()
-	c := put.New(put.Config{Log: k.store, Grew: k.noBell, Stored: func(*cq, int, int) {}}).NewCourier()
+	courier := put.New(put.Config{Log: k.store, Grew: k.noBell, Stored: func(*cq, int, int) {}}).NewCourier()
 	d := message.Draft{Topic: []byte("plain"), Body: []byte("x"), SysFlag: message.FlagPrepared}
-	c.Stage(nil, &d, 0)
-	if _, err := c.Commit(t.Context(), time.UnixMilli(1000)); err != nil {
+	courier.Stage(nil, &d, 0)
+	if _, err := courier.Commit(t.Context(), time.UnixMilli(1000)); err != nil {
 		t.Fatal(err)
 	}
-	for _, at := range []int64{at, half} {
-		if a := k.back(at, 0); a.Code != protocol.SystemError || !strings.HasPrefix(a.Remark, "look message") {
-			t.Errorf("%d %q", a.Code, a.Remark)
+	batch := k.store.MaxPhysical()
+	if a := k.send(protocol.SendBatchMessage, "batch", "UNIQ_KEY\x01u\x02", batchBody("A", "B")); a.Code != protocol.Success {
+		t.Fatalf("%d %q", a.Code, a.Remark)
+	}
+	end := k.store.MaxPhysical()
+	for at, remark := range map[int64]string{at: "look message", half: "look message", batch: "MESSAGE_ILLEGAL"} {
+		if a := k.back(at, 0); a.Code != protocol.SystemError || !strings.HasPrefix(a.Remark, remark) {
+			t.Errorf("%d %q, want %q", a.Code, a.Remark, remark)
 		}
+	}
+	if k.store.MaxPhysical() != end {
+		t.Error("something is stored")
 	}
 }
 

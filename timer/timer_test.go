@@ -155,3 +155,20 @@ func TestService_DownForDays(t *testing.T) {
 		w.stop()
 	})
 }
+
+// A message that says no time or no place is dropped with a word, and holds up nothing.
+func TestService_Nowhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, newDisk(1), options{})
+		at := time.Now().UnixMilli() + 2500
+		must(t, w.raw([]byte("UNIQ_KEY\x01X\x02REAL_TOPIC\x01T\x02REAL_QID\x010\x02")))
+		must(t, w.raw([]byte("UNIQ_KEY\x01Y\x02TIMER_OUT_MS\x015\x02")))
+		must(t, w.timed("A", at))
+		time.Sleep(5 * time.Second)
+		check(t, "behind them", map[string]expected{"A": {at, true, false}}, w.arrivals(), 5)
+		w.stop()
+		if n := strings.Count(strings.Join(w.logs.list, "\n"), "timed message dropped"); n != 2 || len(w.logs.list) != 2 {
+			t.Error(w.logs.list)
+		}
+	})
+}
