@@ -34,11 +34,11 @@ func (s *Store) PlaceByTime(ms int64) int64 {
 	place := s.log.Min()
 	for _, topic := range s.Topics() {
 		for _, q := range s.Queues(topic) {
-			last := q.Max() - 1
-			if s.StoreTime(q, last) >= ms {
-				last = s.OffsetByTime(q, ms, Lower) - 1
+			at := s.PlaceOf(q, q.Max()-1)
+			if at > place && s.timeAt(at) >= ms { // most queues say nothing new, without a look into the log
+				at = s.PlaceOf(q, s.OffsetByTime(q, ms, Lower)-1)
 			}
-			place = max(place, s.PlaceOf(q, last))
+			place = max(place, at)
 		}
 	}
 	return place
