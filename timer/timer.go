@@ -206,11 +206,9 @@ const (
 func (s *Service) step(ctx context.Context, now time.Time) (next time.Time) {
 	nowMs := now.UnixMilli()
 	busy := false
-	if now.Before(s.again) {
-		next = s.again
-	} else {
-		err := s.work(ctx, now, &busy)
-		if err != nil {
+	if !now.Before(s.again) {
+		var err error
+		if busy, err = s.work(ctx, now); err != nil {
 			s.again = now.Add(retry)
 			if s.failed == nil {
 				s.cfg.Log.Error("timed messages are late; trying on", "err", err)
@@ -219,13 +217,12 @@ func (s *Service) step(ctx context.Context, now time.Time) (next time.Time) {
 			s.cfg.Log.Info("timed messages are served again")
 		}
 		s.failed = err
-		next = s.again
 	}
 	s.note(nowMs)
 	s.offerFlush(now)
 	switch {
 	case now.Before(s.again):
-		return next
+		return s.again
 	case busy:
 		return now
 	}
@@ -250,30 +247,30 @@ func earlier(t time.Time, ms int64) time.Time {
 }
 
 // work takes what came, delivers what is due, and reads what is due soon. What was in the topic when the duty began is taken
-// first: it may recall what is due.
-func (s *Service) work(ctx context.Context, now time.Time, busy *bool) (err error) {
+// first: it may recall what is due. busy says that there is more to do now.
+func (s *Service) work(ctx context.Context, now time.Time) (busy bool, err error) {
 	nowMs := now.UnixMilli()
 	if !s.serving {
 		s.follow()
-		*busy, err = s.take(nowMs)
-		return errors.Join(err, s.log.Write())
+		busy, err = s.take(nowMs)
+		return busy, errors.Join(err, s.log.Write())
 	}
 	behind := s.plan.offset < s.catchUp && len(s.plan.items) < maxItems
 	if !s.leaving && (s.plan.late == 0 || behind) {
-		if *busy, err = s.take(nowMs); err != nil {
-			return err
+		if busy, err = s.take(nowMs); err != nil {
+			return false, err
 		}
 	}
 	s.load(nowMs)
-	if !behind || !*busy {
+	if !behind || !busy {
 		more, err := s.deliver(ctx, now)
 		if err != nil {
-			return err
+			return false, err
 		}
-		*busy = *busy || more
+		busy = busy || more
 	}
 	s.plan.Advance(nowMs)
 	s.past.forget(s.plan)
-	*busy = *busy || s.plan.late > 0 || !s.leaving && s.prepare(nowMs)
-	return s.log.Write()
+	busy = busy || !s.leaving && s.prepare(nowMs)
+	return busy, s.log.Write()
 }

@@ -23,9 +23,8 @@ type Slot struct {
 	Magic       int32 // 0
 }
 
-// Wheel is the slots in memory; only pages that have any take some. It belongs to one goroutine, but
-// for Count. The file is entries of 32
-// bytes, big-endian, at time/precision % entries:
+// Wheel is the slots in memory; only pages that have any take some. It belongs to one goroutine, but for Count. The file is
+// entries of 32 bytes, big-endian, at time/precision % entries:
 //
 //	 0  time/precision  int64  an entry counts for this moment only
 //	 8  first           int64
@@ -63,9 +62,6 @@ func (w *Wheel) Floor(ms int64) int64     { return ms - ms%w.precision }
 func (w *Wheel) entries() int64           { return int64(len(w.pages)) * pageEntries }
 func (w *Wheel) index(moment int64) int64 { return moment % w.entries() }
 
-// Reach is how long after a moment its entry is used again, ms.
-func (w *Wheel) Reach() int64 { return w.entries() * w.precision }
-
 // At returns the slot of a time.
 func (w *Wheel) At(ms int64) (Slot, bool) {
 	moment := ms / w.precision
@@ -85,13 +81,8 @@ func (w *Wheel) Holds(ms int64) int64 {
 	return 0
 }
 
-// Put sets the slot of a time. If the entry was another moment's, that is gone.
-func (w *Wheel) Put(ms int64, s Slot) {
-	w.set(w.index(ms/w.precision), entry{ms / w.precision, s})
-}
-
 // Add puts the unit at pos, whose time is ms, at the end of its slot's chain. count is what it adds. A unit that the slot
-// has is not added again.
+// has is not added again. If the entry was another moment's, that is gone.
 func (w *Wheel) Add(ms, pos int64, count int32) {
 	s, ok := w.At(ms)
 	switch {
@@ -102,7 +93,7 @@ func (w *Wheel) Add(ms, pos int64, count int32) {
 	default:
 		s.Last, s.Count = pos, s.Count+count
 	}
-	w.Put(ms, s)
+	w.set(w.index(ms/w.precision), entry{ms / w.precision, s})
 }
 
 // Clear empties the slots of the times in [from, to).

@@ -59,7 +59,7 @@ func TestWheel_File(t *testing.T) {
 	if found {
 		t.Fatal("a wheel was there")
 	}
-	base := w.Reach() * 1000
+	base := w.reach() * 1000
 	for i := range int64(5) {
 		w.Add(base+i*50_000+7, 52*i, 1)
 	}
@@ -78,10 +78,10 @@ func TestWheel_File(t *testing.T) {
 	if s, ok := w.At(base + 999); !found || !ok || s != (Slot{First: 0, Last: 520, Count: 2}) {
 		t.Fatalf("slot %+v, %v", s, ok)
 	}
-	if _, ok := w.At(base + w.Reach()); ok {
+	if _, ok := w.At(base + w.reach()); ok {
 		t.Fatal("an entry counts for a moment of the next turn")
 	}
-	if held := w.Holds(base + w.Reach()); held != base {
+	if held := w.Holds(base + w.reach()); held != base {
 		t.Fatalf("the entry belongs to %d", held)
 	}
 	if n, first, last := w.Waiting(base + 50_000); n != 4 || first != 52 || last != 208 {
@@ -89,7 +89,7 @@ func TestWheel_File(t *testing.T) {
 	}
 	var all []int64
 	for ms := base; ; {
-		at, ok := w.Next(ms, base+w.Reach())
+		at, ok := w.Next(ms, base+w.reach())
 		if !ok {
 			break
 		}
@@ -119,6 +119,9 @@ func TestOpenFile_Length(t *testing.T) {
 		t.Fatal(found, size, err)
 	}
 }
+
+// reach is how long after a moment its entry is used again, ms.
+func (w *Wheel) reach() int64 { return w.entries() * w.precision }
 
 func any1(int64, *Unit) bool { return true }
 
@@ -222,7 +225,7 @@ func FuzzFiles(f *testing.F) {
 		wf, _, err := OpenFile(disk, "wheel", w)
 		must(t, err)
 		for ms, n := int64(0), 0; n < 200; n++ {
-			at, ok := w.Next(ms, ms+w.Reach())
+			at, ok := w.Next(ms, ms+w.reach())
 			if !ok {
 				break
 			}
