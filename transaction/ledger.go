@@ -110,22 +110,25 @@ func (l *ledger) take(offset int64, uniq []byte) (place, verdict) {
 	if _, ok := l.moving[offset]; ok {
 		return place{}, unsure
 	}
-	at, known := place{offset: offset}, false
-	if len(l.newest) > 0 {
-		var copied place
-		if copied, known = l.newest[string(uniq)]; known {
-			if _, ok := l.moving[copied.offset]; ok {
-				return place{}, unsure
-			}
-			if copied.offset == offset || !l.open(offset) {
-				at = copied
-			}
-		}
+	at := l.latest(offset, uniq)
+	if _, ok := l.moving[at.offset]; ok {
+		return place{}, unsure
 	}
 	if !l.finish(at.offset) {
 		return place{}, over
 	}
 	return at, taken
+}
+
+// latest is the copy that stands for one at an offset, or for one that is in the queue no more, -1: itself while it is open,
+// else the newest that is known. place.physical is 0 if it is itself and no copy.
+func (l *ledger) latest(offset int64, uniq []byte) place {
+	if len(l.newest) > 0 {
+		if at, ok := l.newest[string(uniq)]; ok && (at.offset == offset || !l.open(offset)) {
+			return at
+		}
+	}
+	return place{offset: offset}
 }
 
 // forget drops what is known of the copies of a transaction that is over.

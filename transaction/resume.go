@@ -57,21 +57,24 @@ func parseAside(record []byte) (half, error) {
 	return h, err
 }
 
-// resume puts a half message back. If it is open, the copy takes its place.
+// resume puts a half message back. If a copy of it is open, the new one takes its place.
 func (s *Service) resume(ctx context.Context, h *half, now time.Time) error {
 	s.courierMu.Lock()
 	defer s.courierMu.Unlock()
 	s.mu.Lock()
-	loaded := s.ledger != nil
+	from, loaded := h.QueueOffset, s.ledger != nil
+	if loaded {
+		from = s.ledger.latest(from, h.uniq).offset
+	}
 	s.mu.Unlock()
 	if !loaded {
 		return protocol.Errorf(protocol.ServiceNotAvailable, "service not available now: the open transactions are not known yet")
 	}
-	open := h.QueueOffset >= 0 && s.move(h.QueueOffset)
+	open := from >= 0 && s.move(from)
 	d, tag := h.renewed(nil, 0, s.cfg.Host())
 	s.courier.Stage(s.half, &d, tag)
 	if open {
-		s.stageOp(append([]int64{h.QueueOffset}, s.older(string(h.uniq), h.QueueOffset)...), now)
+		s.stageOp(append([]int64{from}, s.older(string(h.uniq), from)...), now)
 	}
 	placed, err := s.courier.Commit(ctx, now)
 	written := err == nil || errors.Is(err, put.ErrUnsafe)
@@ -82,9 +85,9 @@ func (s *Service) resume(ctx context.Context, h *half, now time.Time) error {
 	}
 	if open {
 		if written {
-			s.ledger.moved(h.QueueOffset)
+			s.ledger.moved(from)
 		} else {
-			s.ledger.stay(h.QueueOffset)
+			s.ledger.stay(from)
 		}
 		close(s.moved)
 		s.moved = nil

@@ -52,6 +52,39 @@ func TestService_Resume(t *testing.T) {
 	}
 }
 
+// Whichever copy is named, and however often, one is open, here and after a restart, and it ends once.
+func TestService_Resume_OneCopy(t *testing.T) {
+	w := newWorld(t)
+	a, _ := w.prepare("a", "T")
+	first := w.check(30 * time.Second)[0]
+	w.check(30 * time.Second)
+	one := func(physical int64) {
+		t.Helper()
+		if err := w.resume(physical); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.check(30 * time.Second); len(got) != 1 {
+			t.Errorf("asked for %v", got)
+		}
+	}
+	one(a.physical)
+	one(first.physical)
+	for range 3 {
+		w.check(30 * time.Second)
+	}
+	w.want("", "", "a")
+	var aside int64
+	w.each(topic.TransCheckMax, func(r *message.Record) { aside = r.Physical })
+	one(aside)
+	one(aside)
+	w.kill()
+	one(aside)
+	if got := w.end(a, commit); got != "0" {
+		t.Error(got)
+	}
+	w.want("", "a", "a")
+}
+
 // What is no half message is not put back.
 func TestService_Resume_Refused(t *testing.T) {
 	w := newWorld(t)
