@@ -256,7 +256,7 @@ func (s *Service) settle(now opMark) {
 	defer s.mu.Unlock()
 	l := s.ledger
 	floor := min(l.next(0), s.half.Max())
-	for _, t := range s.open {
+	for t := range s.open {
 		for i := range t.ends {
 			floor = min(floor, t.ends[i].offset)
 		}

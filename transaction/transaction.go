@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"rocketd/clientmgr"
+	"rocketd/internal/rungroup"
 	"rocketd/internal/vfs"
 	"rocketd/message"
 	"rocketd/protocol"
@@ -82,30 +83,27 @@ type Service struct {
 	cfg    Config
 	half   *consumequeue.Queue
 	op     *consumequeue.Queue
-	turns  sync.Pool // *turn
 	counts *counts
 	asked  atomic.Uint32 // whose turn it is among the producers of a group
 
 	courierMu sync.Mutex // guards, so that one writes at a time who is in no turn; before mu
 	courier   *put.Courier
 
-	mu     sync.Mutex // guards:
-	ledger *ledger    // nil before Load
-	open   map[*put.Batch]*turn
-	moved  chan struct{} // closed when those that move have moved
+	mu     sync.Mutex         // guards:
+	ledger *ledger            // nil before Load
+	open   map[*turn]struct{} // those that have begun
+	moved  chan struct{}      // closed when those that move have moved
 	marks  []mark
 	opMark []opMark
 }
 
 // New makes a service. It ends no transaction before Load.
 func New(cfg Config) *Service {
-	s := &Service{
-		cfg: cfg, open: make(map[*put.Batch]*turn), courier: cfg.Courier(),
+	return &Service{
+		cfg: cfg, open: make(map[*turn]struct{}), courier: cfg.Courier(),
 		half: cfg.Store.Queue(topic.TransHalf, 0), op: cfg.Store.Queue(topic.TransOpHalf, 0),
 		counts: newCounts(cfg.FS, cfg.Dir),
 	}
-	s.turns.New = func() any { return newTurn(s) }
-	return s
 }
 
 // Run asks the producers of transactions that are open for too long, each Interval, until the context ends. A broker that
@@ -128,16 +126,13 @@ func (s *Service) Run(ctx context.Context) error {
 
 // sleep waits for the next round; the interval may become another meanwhile.
 func (s *Service) sleep(ctx context.Context) error {
-	began := time.Now()
-	for {
+	for began := time.Now(); ; {
 		left := s.cfg.Interval() - time.Since(began)
 		if left <= 0 {
 			return ctx.Err()
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(min(left, time.Second)):
+		if err := rungroup.Sleep(ctx, min(left, time.Second)); err != nil {
+			return err
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 type turn struct {
 	svc     *Service
 	batch   *put.Batch
+	begun   bool
 	nowMs   int64
 	ends    []end // guarded by svc.mu, but for its own I/O context
 	pending int   // op messages that are staged
@@ -34,27 +35,22 @@ type end struct {
 // keepTurn is the most memory a turn keeps for its next use, bytes.
 const keepTurn = 1 << 20
 
-func newTurn(s *Service) *turn {
-	t := &turn{svc: s}
-	t.stage, t.told = t.stageOps, t.tell
-	return t
-}
-
-// turn returns the one of a turn of an I/O context; it is the caller's until that turn ends.
+// turn returns the one of a turn of an I/O context, which begins with it.
 func (s *Service) turn(now *protocol.Turn) *turn {
 	b := put.Of(now)
-	s.mu.Lock()
-	t := s.open[b]
-	s.mu.Unlock()
-	if t != nil {
-		return t
+	t, ok := b.Kept(s).(*turn)
+	if !ok {
+		t = &turn{svc: s, batch: b}
+		t.stage, t.told = t.stageOps, t.tell
+		b.Keep(s, t)
 	}
-	t = s.turns.Get().(*turn)
-	t.batch, t.nowMs = b, now.Now.UnixMilli()
-	s.mu.Lock()
-	s.open[b] = t
-	s.mu.Unlock()
-	b.Before(t.stage)
+	if !t.begun {
+		t.begun, t.nowMs = true, now.Now.UnixMilli()
+		s.mu.Lock()
+		s.open[t] = struct{}{}
+		s.mu.Unlock()
+		b.Before(t.stage)
+	}
 	return t
 }
 
@@ -112,17 +108,16 @@ func (t *turn) tell(at *protocol.Turn, _ protocol.Ticket, o *put.Outcome) {
 	t.free()
 }
 
-// free gives the turn back.
+// free ends the turn.
 func (t *turn) free() {
 	s := t.svc
 	s.mu.Lock()
-	delete(s.open, t.batch)
+	delete(s.open, t)
 	clear(t.ends)
 	t.ends = t.ends[:0]
 	s.mu.Unlock()
 	if cap(t.record)+cap(t.props) > keepTurn {
 		t.record, t.props = nil, nil
 	}
-	t.batch, t.pending = nil, 0
-	s.turns.Put(t)
+	t.begun, t.pending = false, 0
 }
