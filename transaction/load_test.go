@@ -217,3 +217,31 @@ func TestService_Load_Shorter(t *testing.T) {
 	w.kill()
 	w.want("c d e", "a b", "")
 }
+
+// A message that its producer sent twice, as it got no answer, is two that are open, and both are asked for; a restart takes
+// the second for a copy of the first, and it ends under the offsets of either.
+func TestService_Load_SentTwice(t *testing.T) {
+	for named := range 2 {
+		w := newWorld(t)
+		var at [2]place
+		at[0], _ = w.prepare("a", "T")
+		at[1], _ = w.prepare("a", "T")
+		w.want("a a", "", "")
+		if named == 0 {
+			if asked := w.check(30 * time.Second); len(asked) != 2 {
+				t.Errorf("asked for %v", asked)
+			}
+		}
+		w.kill()
+		w.want("a", "", "")
+		if got := w.end(at[named], commit); got != "0" {
+			t.Errorf("%d: %q", named, got)
+		}
+		w.want("", "a", "")
+		if got := w.end(at[1-named], commit); got == "0" {
+			t.Errorf("%d: ended twice", named)
+		}
+		w.kill()
+		w.want("", "a", "")
+	}
+}
