@@ -22,9 +22,9 @@ type refuge struct {
 }
 
 // escape takes what services deliver on a slave that acts for its master, whose log must not get it: with
-// enableRemoteEscape it goes to masters of other sets that have the topic, in turn, else it is refused, as are records of
-// the system's topics, which mean something to their own set only. After an error some of the records may have been taken:
-// they are delivered again. Source: Java EscapeBridge.
+// enableRemoteEscape it goes to masters of other sets that have the topic, in turn. Else it is refused (put.ErrCopy), as are
+// records of the system's topics, which mean something to their own set only, and those that no other set takes. After an
+// error some of the records may have been taken: they are delivered again. Source: Java EscapeBridge.
 func (b *Broker) escape(ctx context.Context, records [][]byte) error {
 	s := b.cfg.Settings
 	if !s.Bool("enableRemoteEscape") || !s.Bool("enableSlaveActingMaster") || !b.onDuty.Load() {
@@ -81,7 +81,7 @@ func (b *Broker) refuges(ctx context.Context, name string) ([]refuge, error) {
 		}
 		failed = errors.New("no other set takes messages of it")
 	}
-	return nil, fmt.Errorf("cannot find a place for topic %s: %w", name, failed)
+	return nil, fmt.Errorf("%w, and cannot find a place for topic %s: %w", put.ErrCopy, name, failed)
 }
 
 // flee sends a record to one of the queues: as often as there are, as long as one does not take it. Nothing in its
