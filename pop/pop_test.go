@@ -313,15 +313,23 @@ func TestService_Ack_Slave(t *testing.T) {
 	want(t, "bytes written", d.store.MaxPhysical()-was, int64(0))
 }
 
-// What comes again comes first in as many percent of the pops as is wanted, else last; under its own topic, or under that in
-// which it is stored.
+// What comes again comes first in as many percent of the pops as is wanted, else last, with another number where a pop begins with
+// the highest priority; under its own topic, or under that in which it is stored.
 func TestService_Pop_RetryFirst(t *testing.T) {
 	for _, c := range []struct {
-		percent int
-		actual  bool
-		want    string
-	}{{100, false, "T again"}, {0, false, "T new"}, {100, true, "%RETRY%g_T again"}} {
-		d := newDesk(t, func(cfg *Config) { cfg.RetryFirst, cfg.ActualTopic = c.percent, c.actual })
+		percent, ranked int
+		factor          string // of the group, where the topic has priorities
+		actual          bool
+		want            string
+	}{
+		{100, 0, "", false, "T again"}, {0, 100, "", false, "T new"}, {100, 0, "", true, "%RETRY%g_T again"},
+		{0, 100, "100", false, "T again"}, {100, 0, "100", false, "T new"}, {0, 100, "0", false, "T new"},
+	} {
+		d := newDesk(t, func(cfg *Config) { cfg.RetryFirst, cfg.RetryPriority, cfg.ActualTopic = c.percent, c.ranked, c.actual })
+		if c.factor != "" {
+			d.topics["T"].Attributes = map[string]string{"message.type": "PRIORITY"}
+			d.groups["g"].Attributes = map[string]string{"priority.factor": c.factor}
+		}
 		d.send("T", 0, "again")
 		d.pop()
 		d.pass(10100 * time.Millisecond)

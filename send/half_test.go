@@ -94,9 +94,9 @@ func TestService_Send_HalfRefused(t *testing.T) {
 	}
 }
 
-// Place is the queue of a message that is committed, or that of its delay level, whose topic it gets.
+// Place is the queue of a message that is committed, or that of its delay level or time, whose topic it gets.
 func TestService_Place(t *testing.T) {
-	d := open(t, delaying)
+	d := open(t, delaying, timing)
 	check := func(props, name string, queue int32, tag int64) {
 		t.Helper()
 		m := message.Draft{Topic: []byte("plain"), QueueID: 1, Properties: []byte(props)}
@@ -107,6 +107,7 @@ func TestService_Place(t *testing.T) {
 	}
 	check("TRAN_MSG\x01true\x02", "plain", 1, 7)
 	check("TRAN_MSG\x01true\x02DELAY\x012\x02", topic.Schedule, 1, 5000)
+	check("TRAN_MSG\x01true\x02TIMER_DELAY_SEC\x015\x02", topic.Timer, 0, message.TagsCode(nil))
 	m := message.Draft{Topic: []byte("plain"), Properties: []byte("DELAY\x01x\x02")}
 	if _, _, e := d.svc.Place(&m, 7, time.UnixMilli(1000)); e == nil {
 		t.Error("placed with a level that is no number")
