@@ -75,7 +75,8 @@ func (s *Service) Pop(c *protocol.Call) error {
 	case took:
 		return nil
 	case onDisk:
-		s.cfg.Offload(c, func(_ context.Context, c *protocol.Call) error { return s.warm(c, &a) })
+		later := a // so that a itself need not be on the heap
+		s.cfg.Offload(c, func(_ context.Context, c *protocol.Call) error { return s.warm(c, &later) })
 		return nil
 	}
 	if c.IsOneway() {

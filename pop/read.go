@@ -122,9 +122,10 @@ func (r *reply) rewrite(x *shelf, c *cursor, from int64, records []byte) {
 		}
 		h.Offset = m.QueueOffset
 		var room [256]byte
-		props := append([]byte(nil), m.Properties...)
+		props := m.Properties
 		if _, has := message.Property(props, message.PropPopCK); !has {
-			props = message.AppendProperty(props, message.PropPopCK, h.Append(room[:0]))
+			r.props = message.AppendProperty(append(r.props[:0], props...), message.PropPopCK, h.Append(room[:0]))
+			props = r.props
 		}
 		if len(props) > message.MaxProperties {
 			props = m.Properties // the handle follows from the answer

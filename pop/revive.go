@@ -3,7 +3,6 @@ package pop
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -249,12 +248,12 @@ func (r *reviver) message(ck *Checkpoint, offset int64, revive int32, now time.T
 // retryProperties are those of a message that comes again: when it was popped first, and by which group.
 func retryProperties(m *message.Record, ck *Checkpoint) []byte {
 	var digits [20]byte
-	p := slices.Clone(m.Properties)
-	if _, has := message.Property(p, message.PropFirstPopTime); !has || m.ReconsumeTimes == 0 {
-		p = message.WithoutProperty(nil, p, message.PropFirstPopTime)
-		p = message.AppendProperty(p, message.PropFirstPopTime, strconv.AppendInt(digits[:0], ck.PopMs, 10))
+	first, has := message.Property(m.Properties, message.PropFirstPopTime)
+	if !has || m.ReconsumeTimes == 0 {
+		first = strconv.AppendInt(digits[:0], ck.PopMs, 10)
 	}
-	p = message.WithoutProperty(nil, p, message.PropOriginGroup)
+	p := message.WithoutProperty(nil, m.Properties, message.PropFirstPopTime, message.PropOriginGroup)
+	p = message.AppendProperty(p, message.PropFirstPopTime, first)
 	p = message.AppendProperty(p, message.PropOriginGroup, []byte(ck.Group))
 	if len(p) > message.MaxProperties {
 		return m.Properties // better delivered without them than not at all

@@ -44,6 +44,7 @@ type reply struct {
 	waits   bool // what comes next is not in memory
 	records []byte
 	again   []byte // records of retry topics, before they are written anew
+	props   []byte // of one of them
 	offsets []int64
 	infos   infos
 	takes   []taken
