@@ -254,6 +254,10 @@ func TestService_Ack_Refusals(t *testing.T) {
 		}
 		want(t, c.name+": bytes written", d.store.MaxPhysical()-was, int64(0))
 	}
+	for _, ms := range []string{"-1", "9000000000"} {
+		b := d.call(protocol.ChangeMessageInvisibletime, "", append(d.of(g), "invisibleTime="+ms)...)
+		want(t, "change to "+ms, b.Code, int32(protocol.SystemError))
+	}
 	want(t, "ack", d.ack(g).Code, int32(protocol.Success))
 	want(t, "stale ack", d.ack(g).Code, int32(protocol.Success))
 }
@@ -402,6 +406,16 @@ func TestService_Pop_Priority(t *testing.T) {
 	for _, g := range list {
 		want(t, "queue of "+g.body, fmt.Sprint("m", g.m.QueueID), g.body)
 	}
+}
+
+// Where the order of priorities is turned round, the lowest queue comes first.
+func TestService_Pop_PriorityUpwards(t *testing.T) {
+	d := newDesk(t, func(c *Config) { c.Downwards = false })
+	d.topics["T4"].Attributes = map[string]string{"message.type": "PRIORITY"}
+	for id := range int32(4) {
+		d.send("T4", id, fmt.Sprintf("m%d", id))
+	}
+	want(t, "pop", bodies(d.pop("topic=T4")), "m0 m1 m2 m3")
 }
 
 // Held pops are answered when something comes, first come first; at their end they are told so, and too many do not wait.
