@@ -15,16 +15,11 @@ const routeBrokers = 2
 // Route asks a NameServer for the route of a topic and measures the answers. It registers two masters that do not exist
 // with the topic first, for as long as it runs.
 func Route(ctx context.Context, cfg Config) (*Result, error) {
-	r, err := newRun(ctx, cfg)
+	r, leave, err := newNamesrvRun(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	defer r.close()
-	masters, err := registerMasters(&cfg)
-	if err != nil {
-		return nil, err
-	}
-	defer closeAll(masters)
+	defer leave()
 	for range cfg.Conns {
 		if err := r.dial(cfg.Addr, newRouteAsker(r)); err != nil {
 			return nil, err
@@ -61,24 +56,28 @@ func newRouteAsker(r *run) *asker {
 	})
 }
 
-// registerMasters registers routeBrokers masters with the topic; they are known as long as their connections are open, and
-// silent for no longer than a NameServer bears.
-func registerMasters(cfg *Config) (all []*setup, err error) {
-	for i := range routeBrokers {
-		c, err := registerMaster(cfg, i)
-		if err != nil {
-			closeAll(all)
-			return nil, fmt.Errorf("cannot register a broker at %s: %w", cfg.Addr, err)
+// newNamesrvRun makes a run against a NameServer at which routeBrokers masters are registered with the topic. They are known
+// as long as their connections are open, which leave closes with the run, and silent for no longer than a NameServer bears.
+func newNamesrvRun(ctx context.Context, cfg Config) (r *run, leave func(), err error) {
+	if r, err = newRun(ctx, cfg); err != nil {
+		return nil, nil, err
+	}
+	var masters []*setup
+	leave = func() {
+		for _, c := range masters {
+			_ = c.Close()
 		}
-		all = append(all, c)
+		r.close()
 	}
-	return all, nil
-}
-
-func closeAll(all []*setup) {
-	for _, c := range all {
-		_ = c.Close()
+	for i := range routeBrokers {
+		c, err := registerMaster(&cfg, i)
+		if err != nil {
+			leave()
+			return nil, nil, fmt.Errorf("cannot register a broker at %s: %w", cfg.Addr, err)
+		}
+		masters = append(masters, c)
 	}
+	return r, leave, nil
 }
 
 func registerMaster(cfg *Config, i int) (*setup, error) {

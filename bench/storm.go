@@ -17,16 +17,11 @@ func Storm(ctx context.Context, cfg Config) (*Result, error) {
 		return nil, errors.New("--rate must be positive: the route is asked for at fixed times")
 	}
 	cfg.Warmup, cfg.Duration, cfg.Count = 0, time.Hour, 0 // the last answer ends it
-	r, err := newRun(ctx, cfg)
+	r, leave, err := newNamesrvRun(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	defer r.close()
-	masters, err := registerMasters(&cfg)
-	if err != nil {
-		return nil, err
-	}
-	defer closeAll(masters)
+	defer leave()
 	s := &storm{run: r}
 	topics := make([]string, cfg.Topics)
 	for i := range cfg.Conns {
