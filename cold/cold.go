@@ -7,12 +7,13 @@ package cold
 
 import (
 	"context"
-	"strings"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"rocketd/internal/laxjson"
+	"rocketd/topic"
 )
 
 // Round is how often counting begins anew, and forgetAfter how long a group is shown that reads nothing cold any more.
@@ -20,9 +21,6 @@ const (
 	Round       = 5 * time.Second
 	forgetAfter = time.Minute
 )
-
-// systemPrefix begins the names of groups that are never slowed down.
-const systemPrefix = "CID_RMQ_SYS_"
 
 // maxThresholds bounds how many groups may have a threshold of their own.
 const maxThresholds = 10_000
@@ -72,9 +70,9 @@ func (c *Control) Read(group []byte, bytes int, now time.Time) {
 	r.last = now
 }
 
-// Limited tells whether a group that wants to read from the disk should wait.
+// Limited tells whether a group that wants to read from the disk should wait. The system's groups never do.
 func (c *Control) Limited(group []byte) bool {
-	if !c.cfg.Enabled() || strings.HasPrefix(string(group), systemPrefix) {
+	if !c.cfg.Enabled() || topic.IsSystemGroup(group) {
 		return false
 	}
 	c.mu.Lock()
@@ -90,14 +88,21 @@ func (c *Control) Limited(group []byte) bool {
 	return r.bytes >= threshold || c.global.Load() >= c.cfg.Global()
 }
 
-// Set gives a group a threshold of its own, Remove takes it away. Set returns false if there are too many.
-func (c *Control) Set(group string, threshold int64) bool {
+// Set gives groups thresholds of their own, Remove takes one away. Set returns false, and has set none, if there would be too
+// many.
+func (c *Control) Set(thresholds map[string]int64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, known := c.thresholds[group]; !known && len(c.thresholds) >= maxThresholds {
+	more := len(c.thresholds)
+	for group := range thresholds {
+		if _, known := c.thresholds[group]; !known {
+			more++
+		}
+	}
+	if more > maxThresholds {
 		return false
 	}
-	c.thresholds[group] = threshold
+	maps.Copy(c.thresholds, thresholds)
 	return true
 }
 
@@ -153,9 +158,7 @@ func (c *Control) JSON() ([]byte, error) {
 	for group, r := range c.groups {
 		v.Runtime[group] = runtime{r.bytes, r.first.UnixMilli(), r.last.UnixMilli()}
 	}
-	for group, threshold := range c.thresholds {
-		v.Config[group] = threshold
-	}
+	maps.Copy(v.Config, c.thresholds)
 	c.mu.Unlock()
 	return laxjson.Marshal(&v)
 }

@@ -2,6 +2,7 @@ package cold
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -36,7 +37,7 @@ func TestControl(t *testing.T) {
 		synctest.Wait()
 		check("g", false)
 
-		c.Set("g", 200)
+		c.Set(map[string]int64{"g": 200})
 		read("g", 150)
 		check("g", false)
 		read("h", 99)
@@ -45,8 +46,10 @@ func TestControl(t *testing.T) {
 		check("g", true)
 		read("CID_RMQ_SYS_x", 1000)
 		check("CID_RMQ_SYS_x", false)
+		read("TOOLS_CONSUMER", 1000)
+		check("TOOLS_CONSUMER", false)
 		text, err := c.JSON()
-		if want := `"cgColdReadThreshold":100,"configTable":{"g":200},"globalAcc":1250,"globalColdReadThreshold":250,"runtimeTable":{"CID_RMQ_SYS_x":{"coldAcc":1000,`; err != nil || !strings.Contains(string(text), want) {
+		if want := `"cgColdReadThreshold":100,"configTable":{"g":200},"globalAcc":2250,"globalColdReadThreshold":250,"runtimeTable":{"CID_RMQ_SYS_x":{"coldAcc":1000,`; err != nil || !strings.Contains(string(text), want) {
 			t.Errorf("%s, %v", text, err)
 		}
 		c.Remove("g")
@@ -60,4 +63,19 @@ func TestControl(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// Thresholds that would be too many are not set, none of them; those that are there may still change.
+func TestControl_Bounded(t *testing.T) {
+	c := New(Config{})
+	all := make(map[string]int64)
+	for i := range maxThresholds - 1 {
+		all[fmt.Sprint("g", i)] = 1
+	}
+	if !c.Set(all) || c.Set(map[string]int64{"x": 1, "y": 1}) || len(c.thresholds) != len(all) {
+		t.Errorf("%d thresholds", len(c.thresholds))
+	}
+	if !c.Set(map[string]int64{"g0": 2, "x": 1}) || c.Set(map[string]int64{"y": 1}) || !c.Set(map[string]int64{"g0": 3}) || c.thresholds["g0"] != 3 {
+		t.Errorf("%d thresholds, that of g0 %d", len(c.thresholds), c.thresholds["g0"])
+	}
 }

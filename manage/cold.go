@@ -12,7 +12,7 @@ import (
 
 // Cold slows down groups that read much from the disk. A cold.Control is one.
 type Cold interface {
-	Set(group string, threshold int64) bool // false: too many groups have one
+	Set(thresholds map[string]int64) bool // by group; false: too many would have one, and none was set
 	Remove(group string)
 	JSON() ([]byte, error)
 }
@@ -34,10 +34,8 @@ func (s *Service) SetColdThresholds(_ context.Context, c *protocol.Call) (protoc
 			return nil, nil, protocol.Errorf(protocol.InvalidParameter, "the threshold of %s is no number: %q", group, text)
 		}
 	}
-	for group, threshold := range thresholds {
-		if !s.cfg.Cold.Set(group, threshold) {
-			return nil, nil, protocol.Errorf(protocol.InvalidParameter, "too many groups have a threshold of their own")
-		}
+	if !s.cfg.Cold.Set(thresholds) {
+		return nil, nil, protocol.Errorf(protocol.InvalidParameter, "too many groups have a threshold of their own")
 	}
 	return nil, nil, nil
 }

@@ -12,11 +12,11 @@ import (
 // thresholds is a Cold that takes three.
 type thresholds map[string]int64
 
-func (c thresholds) Set(group string, n int64) bool {
-	if len(c) >= 3 {
+func (c thresholds) Set(more map[string]int64) bool {
+	if len(c)+len(more) > 3 {
 		return false
 	}
-	c[group] = n
+	maps.Copy(c, more)
 	return true
 }
 func (c thresholds) Remove(group string)   { delete(c, group) }
@@ -43,7 +43,7 @@ func TestService_ColdThresholds(t *testing.T) {
 	set(strings.Repeat("x", 300)+"=5\n", protocol.InvalidParameter, map[string]int64{"FFPush": 1000})
 	set("", 0, map[string]int64{"FFPush": 1000})
 	set("a=1\nb=2\n", 0, map[string]int64{"FFPush": 1000, "a": 1, "b": 2})
-	set("c=1\n", protocol.InvalidParameter, map[string]int64{"FFPush": 1000, "a": 1, "b": 2})
+	set("c=1\nd=1\n", protocol.InvalidParameter, map[string]int64{"FFPush": 1000, "a": 1, "b": 2})
 	if _, _, err := s.RemoveColdThreshold(t.Context(), &protocol.Call{Command: protocol.Command{Body: []byte("FFPush")}}); err != nil || len(table) != 2 {
 		t.Errorf("%v, %v", err, table)
 	}
