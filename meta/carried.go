@@ -69,7 +69,7 @@ type shape struct {
 func openText(cfg Config, file string, s shape) (*Text, error) {
 	t := &Text{cfg: cfg, path: filepath.Join(cfg.Dir, file), shape: s}
 	wire := s.empty()
-	_, fallback, err := durable.Read(cfg.FS, t.path, func(data []byte) error {
+	err := cfg.load(t.path, func(data []byte) error {
 		loaded, err := s.load(data)
 		if err == nil {
 			loaded, err = s.accept(loaded, nil)
@@ -80,10 +80,7 @@ func openText(cfg Config, file string, s shape) (*Text, error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("cannot load %s: %w", file, err)
-	}
-	if fallback != nil {
-		cfg.Log.Warn("table loaded from backup", "file", t.path, "err", fallback)
+		return nil, err
 	}
 	t.current.Store(&wire)
 	return t, nil

@@ -1,7 +1,6 @@
 package meta
 
 import (
-	"fmt"
 	"path/filepath"
 	"sync"
 	"time"
@@ -60,15 +59,12 @@ const afterLoad = 30 * time.Second
 // so all groups are dead.
 func OpenFilters(cfg Config, now time.Time) (*Filters, error) {
 	f := &Filters{cfg: cfg, path: filepath.Join(cfg.Dir, "consumerFilter.json")}
-	_, fallback, err := durable.Read(cfg.FS, f.path, func(data []byte) error {
+	err := cfg.load(f.path, func(data []byte) error {
 		f.table = filterTable{}
 		return laxjson.Unmarshal(data, &f.table)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("cannot load consumerFilter.json: %w", err)
-	}
-	if fallback != nil {
-		cfg.Log.Warn("table loaded from backup", "file", f.path, "err", fallback)
+		return nil, err
 	}
 	if f.table.Topics == nil {
 		f.table.Topics = make(map[string]*topicFilters)

@@ -35,6 +35,18 @@ type Config struct {
 	Light bool
 }
 
+// load reads a file of the folder, which need not be there, or its backup, which is warned of.
+func (c *Config) load(path string, accept func(data []byte) error) error {
+	_, fallback, err := durable.Read(c.FS, path, accept)
+	if err != nil {
+		return fmt.Errorf("cannot load %s: %w", filepath.Base(path), err)
+	}
+	if fallback != nil {
+		c.Log.Warn("table loaded from backup", "file", path, "err", fallback)
+	}
+	return nil
+}
+
 // Table is what Topics and Groups have in common. C is the configuration of one entry; what the table hands out is
 // shared and must not be changed.
 type Table[C any] struct {
@@ -80,15 +92,12 @@ type change[C any] struct {
 func (t *Table[C]) open(cfg Config, k kind[C]) error {
 	t.cfg, t.kind, t.path = cfg, k, filepath.Join(cfg.Dir, k.file)
 	loaded := &state[C]{}
-	_, fallback, err := durable.Read(cfg.FS, t.path, func(data []byte) (err error) {
+	err := cfg.load(t.path, func(data []byte) (err error) {
 		loaded, err = k.decode(data)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("cannot load %s: %w", k.file, err)
-	}
-	if fallback != nil {
-		cfg.Log.Warn("table loaded from backup", "file", t.path, "err", fallback)
+		return err
 	}
 	t.current.Store(&state[C]{loaded.version, clone(loaded.configs), clone(loaded.forbidden)})
 	return nil
