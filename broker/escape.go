@@ -54,34 +54,26 @@ func (b *Broker) escape(ctx context.Context, records [][]byte) error {
 
 // refuges finds the queues of a topic in other sets that have a master.
 func (b *Broker) refuges(ctx context.Context, name string) ([]refuge, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-	defer cancel()
-	servers, _ := b.registrar.servers.all()
-	failed := errNoServer
-	for _, server := range servers {
-		route, err := b.registrar.namesrv.Route(ctx, server, name)
-		if err != nil {
-			failed = errors.Join(failed, err)
-			continue
-		}
-		masters := make(map[string]string)
-		for _, d := range route.BrokerDatas {
-			masters[d.BrokerName] = d.BrokerAddrs[0]
-		}
-		var all []refuge
-		for _, q := range route.QueueDatas {
-			if addr := masters[q.BrokerName]; addr != "" && q.BrokerName != b.id.name && topic.Perm(q.Perm).Writable() {
-				for id := range q.WriteQueueNums {
-					all = append(all, refuge{addr, id})
-				}
+	route, err := b.registrar.route(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("%w, and cannot find a place for topic %s: %w", put.ErrCopy, name, err)
+	}
+	masters := make(map[string]string)
+	for _, d := range route.BrokerDatas {
+		masters[d.BrokerName] = d.BrokerAddrs[0]
+	}
+	var all []refuge
+	for _, q := range route.QueueDatas {
+		if addr := masters[q.BrokerName]; addr != "" && q.BrokerName != b.id.name && topic.Perm(q.Perm).Writable() {
+			for id := range q.WriteQueueNums {
+				all = append(all, refuge{addr, id})
 			}
 		}
-		if len(all) > 0 {
-			return all, nil
-		}
-		failed = errors.New("no other set takes messages of it")
 	}
-	return nil, fmt.Errorf("%w, and cannot find a place for topic %s: %w", put.ErrCopy, name, failed)
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%w, and no other set takes messages of topic %s", put.ErrCopy, name)
+	}
+	return all, nil
 }
 
 // flee sends a record to one of the queues: as often as there are, as long as one does not take it. Nothing in its

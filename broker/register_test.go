@@ -40,11 +40,16 @@ func (n *nameServer) Closed(*protocol.Turn, protocol.Peer) {}
 
 func newNameServer(t *testing.T) *nameServer {
 	n := &nameServer{got: make(chan *protocol.RegisterBrokerBody, 100), left: make(chan struct{}, 1)}
-	s, err := remoting.Listen(remoting.ServerConfig{Addrs: []string{"127.0.0.1:0"}, NewHandler: func() remoting.Handler { return n }})
+	n.addr = listen(t, n)
+	return n
+}
+
+// listen serves until the test ends, and returns where.
+func listen(t *testing.T, h remoting.Handler) (addr string) {
+	s, err := remoting.Listen(remoting.ServerConfig{Addrs: []string{"127.0.0.1:0"}, NewHandler: func() remoting.Handler { return h }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.addr = s.Addrs()[0].String()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() { ended <- s.Run(ctx) }()
@@ -54,7 +59,7 @@ func newNameServer(t *testing.T) *nameServer {
 			t.Error(err)
 		}
 	})
-	return n
+	return s.Addrs()[0].String()
 }
 
 // Every NameServer learns all topics at the start, a new topic at once, a changed permission, and that we leave; one

@@ -127,19 +127,22 @@ func appendQueues(queues []protocol.MessageQueue, name, broker string, n int32) 
 	return queues
 }
 
-// route asks the NameServers, one after the other until one answers, where a topic lives.
+// route asks the NameServers, one after the other until one knows it, where a topic lives. If none does, an error that one
+// of them answered goes before those of who did not answer.
 func (r *registrar) route(ctx context.Context, name string) (*protocol.TopicRouteData, error) {
 	addrs, _ := r.servers.all()
-	err := errNoServer
+	failed := errNoServer
+	var answered *protocol.Error
 	for _, addr := range addrs {
 		one, cancel := context.WithTimeout(ctx, lookTimeout)
-		var data *protocol.TopicRouteData
-		data, err = r.namesrv.Route(one, addr, name)
+		data, err := r.namesrv.Route(one, addr, name)
 		cancel()
-		var known *protocol.Error
-		if err == nil || errors.As(err, &known) {
-			return data, err
+		if err == nil {
+			return data, nil
+		}
+		if !errors.As(failed, &answered) {
+			failed = err
 		}
 	}
-	return nil, err
+	return nil, failed
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"rocketd/protocol"
+	"rocketd/remoting"
+	"rocketd/rpc"
 )
 
 // A route is asked for once by all who want it, again when it is old, and holds while no NameServer answers.
@@ -68,4 +70,44 @@ func TestRoutes(t *testing.T) {
 		answer = errNoServer
 		check([]protocol.MessageQueue{{Topic: "T", BrokerName: "own"}}, 5)
 	})
+}
+
+// routeServer is a stand-in for a NameServer that knows topic T or none.
+type routeServer struct{ knows bool }
+
+func (s routeServer) Serve(c *protocol.Call) {
+	if s.knows {
+		c.Ticket().Answer(c.Turn, protocol.Success, "", nil, []byte(`{"brokerDatas":[],"queueDatas":[{"brokerName":"b","perm":6,"readQueueNums":1,"writeQueueNums":1}]}`))
+		return
+	}
+	c.Ticket().Answer(c.Turn, protocol.TopicNotExist, "No topic route info", nil, nil)
+}
+func (routeServer) EndTurn(*protocol.Turn)               {}
+func (routeServer) Closed(*protocol.Turn, protocol.Peer) {}
+
+// A NameServer that is silent or does not know a topic keeps nobody from what the next one knows. That a topic is nowhere is what
+// one of them must have said.
+func TestRegistrar_Route(t *testing.T) {
+	client := remoting.NewClient(remoting.ClientConfig{})
+	defer client.Close()
+	ignorant, knows := listen(t, routeServer{}), listen(t, routeServer{knows: true})
+	gone := "127.0.0.1:1"
+	for _, c := range []struct {
+		addrs []string
+		code  int32 // of the error; -1: another error, 0: none
+	}{
+		{[]string{gone, ignorant, knows}, 0}, {[]string{knows, gone}, 0}, {[]string{ignorant, gone}, protocol.TopicNotExist},
+		{[]string{gone, ignorant}, protocol.TopicNotExist}, {[]string{gone}, -1}, {nil, -1},
+	} {
+		servers := newServers()
+		servers.set(c.addrs)
+		r := &registrar{servers: servers, namesrv: rpc.NewNamesrv(client)}
+		data, err := r.route(t.Context(), "T")
+		var known *protocol.Error
+		switch {
+		case c.code == 0 && (err != nil || len(data.QueueDatas) != 1), c.code < 0 && (err == nil || errors.As(err, &known)),
+			c.code > 0 && (!errors.As(err, &known) || known.Code != c.code), c.addrs == nil && err != errNoServer:
+			t.Errorf("%q: %+v, %v", c.addrs, data, err)
+		}
+	}
 }
