@@ -31,16 +31,14 @@ func (o *options) measureCold(ctx context.Context, out io.Writer) error {
 	dir := filepath.Join(o.dir, "cold")
 	defer func() { _ = os.RemoveAll(dir) }()
 	var end int64
-	s, err := o.oursBroker(ctx, dir, o.port)
-	if err == nil {
-		_, err = o.load(ctx, s, append(load("send", "16", "16", "1024", "binary"), "--count", strconv.Itoa(coldCount)), 0)
-		if err == nil {
+	err := o.prepare(ctx, dir, func(s *server) (err error) {
+		if _, err = o.load(ctx, s, append(load("send", "16", "16", "1024", "binary"), "--count", strconv.Itoa(coldCount)), 0); err == nil {
 			end, err = logEnd(ctx, s)
 		}
-		err = s.end(err)
-	}
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("filling a store: %w", err)
+		return err
 	}
 	var reads, rates, kept []float64
 	for range o.rounds {

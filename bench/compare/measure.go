@@ -129,12 +129,9 @@ func (o *options) fill(ctx context.Context, w work) error {
 	if err = ours.end(err); err != nil {
 		return err
 	}
-	java := filepath.Join(o.dir, "java")
-	if err := os.MkdirAll(java, 0o755); err != nil {
+	java, _ := o.javaPlace()
+	if err := copyAll(ctx, filepath.Join(ours.dir, "store"), filepath.Join(java, "store")); err != nil {
 		return err
-	}
-	if out, err := exec.CommandContext(ctx, "cp", "-r", filepath.Join(ours.dir, "store"), java).CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %s", err, out)
 	}
 	syscall.Sync()
 	return nil

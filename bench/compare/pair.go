@@ -74,26 +74,21 @@ func (o *options) measureCatchUp(ctx context.Context, out io.Writer) error {
 	dir := filepath.Join(o.dir, "catchup")
 	defer func() { _ = os.RemoveAll(dir) }()
 	master, seed := filepath.Join(dir, "master"), filepath.Join(dir, "seed")
-	s, err := o.oursBroker(ctx, master, o.port, "brokerName=pair")
 	var first int64
-	if err == nil {
+	err := o.prepare(ctx, master, func(s *server) (err error) {
 		if err = o.first(ctx, s); err == nil {
 			first, err = logEnd(ctx, s)
 		}
-		err = s.end(err)
-	}
+		return err
+	}, "brokerName=pair")
 	if err == nil {
 		err = copyAll(ctx, filepath.Join(master, "store"), seed)
 	}
 	if err == nil {
-		s, err = o.oursBroker(ctx, master, o.port, "brokerName=pair")
-	}
-	if err == nil {
-		_, err = o.load(ctx, s, catchUpFill, 0)
-		err = s.end(err)
+		err = o.prepare(ctx, master, func(s *server) error { _, err := o.load(ctx, s, catchUpFill, 0); return err }, "brokerName=pair")
 	}
 	if err != nil {
-		return fmt.Errorf("filling a store: %w", err)
+		return err
 	}
 	var rates [2][]float64
 	var ratios []float64

@@ -44,13 +44,8 @@ func (o *options) measureRestarts(ctx context.Context, out io.Writer) error {
 	defer func() { _ = os.RemoveAll(dir) }()
 	ours := func() (*server, error) { return o.oursBroker(ctx, dir, o.port) }
 	java := func() (*server, error) { return o.javaBroker(ctx, dir, o.port+10) }
-	s, err := ours()
-	if err == nil {
-		_, err = o.load(ctx, s, restartFill, 0)
-		err = s.end(err)
-	}
-	if err != nil {
-		return fmt.Errorf("filling a store: %w", err)
+	if err := o.prepare(ctx, dir, func(s *server) error { _, err := o.load(ctx, s, restartFill, 0); return err }); err != nil {
+		return err
 	}
 	var times [2][]spread
 	for side, start := range []func() (*server, error){ours, java} {

@@ -88,6 +88,18 @@ func (s *server) end(err error) error {
 	return err
 }
 
+// prepare starts a broker of ours in a folder, has something done with it, and ends it: the folder is what is measured then.
+func (o *options) prepare(ctx context.Context, dir string, do func(*server) error, keys ...string) error {
+	s, err := o.oursBroker(ctx, dir, o.port, keys...)
+	if err == nil {
+		err = s.end(do(s))
+	}
+	if err != nil {
+		return fmt.Errorf("filling a store: %w", err)
+	}
+	return nil
+}
+
 // kill ends the server at once and keeps its folder.
 func (s *server) kill() {
 	_ = s.cmd.Process.Signal(syscall.SIGKILL)
