@@ -141,13 +141,6 @@ func (h *house) name() string {
 	return fmt.Sprintf("7F0000010B%022X", h.messages)
 }
 
-func (h *house) makeTopic(t *testing.T, w *wire, topic string, queues int, attributes string) {
-	t.Helper()
-	w.must(t, codeUpdateTopic, map[string]string{
-		"topic": topic, "defaultTopic": "TBW102", "readQueueNums": strconv.Itoa(queues), "writeQueueNums": strconv.Itoa(queues),
-		"perm": "6", "topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false", "attributes": attributes}, nil)
-}
-
 func (h *house) makeGroup(t *testing.T, w *wire, group string) {
 	t.Helper()
 	body, err := json.Marshal(map[string]any{"groupName": group, "consumeEnable": true, "consumeFromMinEnable": true, "consumeBroadcastEnable": false,
@@ -169,10 +162,10 @@ func (h *house) furnish(t *testing.T) {
 	t.Helper()
 	w := dial(t, h.addr)
 	for topic, queues := range map[string]int{"Plain": 4, "Orders": 2, "Timed": 2, "Trans": 2, "Doomed": 3, "Load": 4} {
-		h.makeTopic(t, w, topic, queues, "")
+		updateTopic(t, w, topic, queues, "")
 	}
 	if h.inner() {
-		h.makeTopic(t, w, "Inner", 2, "+queue.type=BatchCQ")
+		updateTopic(t, w, "Inner", 2, "+queue.type=BatchCQ")
 	}
 	for _, group := range []string{"workers", "retriers"} {
 		h.makeGroup(t, w, group)
@@ -225,7 +218,7 @@ func (h *house) use(t *testing.T) {
 	t.Helper()
 	w := dial(t, h.addr)
 	made := fmt.Sprintf("Made-%d", h.serial)
-	h.makeTopic(t, w, made, 2, "")
+	updateTopic(t, w, made, 2, "")
 	h.makeGroup(t, w, "group-"+made)
 	for i := range 20 {
 		h.post(t, w, parcel{topic: made, queue: i % 2, body: []byte("first"), keys: "made"}, false)

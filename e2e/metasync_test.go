@@ -112,9 +112,9 @@ func difference(a, b any, whole bool) string {
 
 func updateTopic(t *testing.T, w *wire, name string, queues int, attributes string) {
 	t.Helper()
-	w.must(t, codeUpdateTopic, map[string]string{
-		"topic": name, "defaultTopic": "TBW102", "readQueueNums": strconv.Itoa(queues), "writeQueueNums": strconv.Itoa(queues),
-		"perm": "6", "topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false", "attributes": attributes}, nil)
+	f := topicFields(name, queues)
+	f["attributes"] = attributes
+	w.must(t, codeUpdateTopic, f, nil)
 }
 
 func commitOffset(t *testing.T, w *wire, group, name string, queue int, offset int64) {

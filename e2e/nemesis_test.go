@@ -293,9 +293,7 @@ func (n *nemesis) dump() {
 // createTopic makes the topic and the group on the master.
 func (n *nemesis) createTopic() {
 	w := dial(n.t, n.pair[n.master].addr())
-	w.must(n.t, codeUpdateTopic, map[string]string{
-		"topic": nemesisTopic, "defaultTopic": "TBW102", "readQueueNums": strconv.Itoa(queues), "writeQueueNums": strconv.Itoa(queues),
-		"perm": "6", "topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false"}, nil)
+	w.must(n.t, codeUpdateTopic, topicFields(nemesisTopic, queues), nil)
 	w.must(n.t, codeUpdateGroup, nil, fmt.Appendf(nil, `{"groupName":%q,"consumeEnable":true,"consumeFromMinEnable":true,"consumeBroadcastEnable":true,`+
 		`"retryQueueNums":1,"retryMaxTimes":16,"brokerId":0,"whichBrokerWhenConsumeSlowly":1}`, nemesisGroup))
 }

@@ -353,17 +353,7 @@ func popBadInput(t *testing.T, p *popper) {
 
 // TestPopFromLog has no room for leases in memory: what is not acknowledged comes again out of the log.
 func TestPopFromLog(t *testing.T) {
-	c := &cluster{namesrv: newNamesrv(t, underTest(), "namesrv")}
-	t.Cleanup(c.kill)
-	if err := c.namesrv.serve(); err != nil {
-		t.Fatal(err)
-	}
-	b := newBroker(t, underTest(), "broker-a", c.namesrv.addr, "popCkMaxBufferSize=0")
-	if err := b.serve(); err != nil {
-		t.Fatal(err)
-	}
-	c.brokers = append(c.brokers, b)
-	c.waitRegistered(t)
+	c := newClusterWith(t, []string{"popCkMaxBufferSize=0"}, underTest(), underTest())
 	popAck(t, newPopper(t, c, "PopFromLog", 1))
 }
 
@@ -427,7 +417,7 @@ func popExchange(t *testing.T, chain [2]release, killed bool) {
 	h := newHouse(t, &exchangeCase{name: "pop", chain: chain[:], killed: killed})
 	h.serve(t, chain[0])
 	w := dial(t, h.addr)
-	w.must(t, codeUpdateTopic, map[string]string{"topic": "PopX", "defaultTopic": "TBW102", "readQueueNums": "1", "writeQueueNums": "1", "perm": "6", "topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false"}, nil)
+	w.must(t, codeUpdateTopic, topicFields("PopX", 1), nil)
 	w.must(t, codeUpdateGroup, nil, []byte(`{"groupName":"GX","consumeEnable":true,"retryQueueNums":1,"retryMaxTimes":16}`))
 	p := &popper{wire: w, group: "GX", topic: "PopX"}
 	p.sendAll(t, "a", "b", "c", "d", "e")

@@ -358,9 +358,3 @@ func (l *pressure) administer(w *wire) error {
 func groupBody(group string, retries int) string {
 	return fmt.Sprintf(`{"groupName":%q,"consumeEnable":true,"consumeFromMinEnable":true,"consumeBroadcastEnable":true,"retryQueueNums":1,"retryMaxTimes":%d}`, group, retries)
 }
-
-func topicFields(topic string, queues int) map[string]string {
-	return map[string]string{
-		"topic": topic, "defaultTopic": "TBW102", "readQueueNums": strconv.Itoa(queues), "writeQueueNums": strconv.Itoa(queues),
-		"perm": "6", "topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false"}
-}

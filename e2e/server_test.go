@@ -164,13 +164,19 @@ type cluster struct {
 // newCluster starts a NameServer and a broker of each kind given, and waits until the one knows the others.
 func newCluster(t *testing.T, namesrv kind, brokers ...kind) *cluster {
 	t.Helper()
+	return newClusterWith(t, nil, namesrv, brokers...)
+}
+
+// newClusterWith is newCluster with key=value lines for the configuration of every broker.
+func newClusterWith(t *testing.T, keys []string, namesrv kind, brokers ...kind) *cluster {
+	t.Helper()
 	c := &cluster{namesrv: newNamesrv(t, namesrv, "namesrv")}
 	t.Cleanup(c.kill)
 	if err := c.namesrv.serve(); err != nil {
 		t.Fatal(err)
 	}
 	for i, k := range brokers {
-		b := newBroker(t, k, "broker-"+string(rune('a'+i)), c.namesrv.addr)
+		b := newBroker(t, k, "broker-"+string(rune('a'+i)), c.namesrv.addr, keys...)
 		if err := b.serve(); err != nil {
 			t.Fatal(err)
 		}
@@ -212,9 +218,7 @@ func (c *cluster) createTopic(t *testing.T, topic string, queues int) {
 	t.Helper()
 	for _, b := range c.brokers {
 		w := dial(t, b.addr)
-		w.must(t, codeUpdateTopic, map[string]string{
-			"topic": topic, "defaultTopic": "TBW102", "readQueueNums": strconv.Itoa(queues), "writeQueueNums": strconv.Itoa(queues),
-			"perm": "6", "topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false"}, nil)
+		w.must(t, codeUpdateTopic, topicFields(topic, queues), nil)
 	}
 	w := dial(t, c.namesrv.addr)
 	eventually(t, 40*time.Second, "topic "+topic+" has its routes", func() bool {

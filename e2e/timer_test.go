@@ -29,20 +29,18 @@ func (w *wire) allOf(t *testing.T, topic string, queues int) (all []record) {
 	return all
 }
 
+// sendTimed sends a message to a queue of topic Timed that is due at a time, ms.
+func (w *wire) sendTimed(t *testing.T, queue int, key string, at int64) {
+	t.Helper()
+	f := sendFields("Timed", queue)
+	f["properties"] = "KEYS\x01" + key + "\x02UNIQ_KEY\x01U" + key + "\x02TIMER_DELIVER_MS\x01" + strconv.FormatInt(at, 10) + "\x02"
+	w.must(t, codeSend, f, []byte("later"))
+}
+
 // TestTimed has Java's producer send messages with a time, in all three ways, and recall some. Each of the others comes to
 // a consumer once, and is stored where it can be read not before its time; with ours, soon after.
 func TestTimed(t *testing.T) {
-	c := &cluster{namesrv: newNamesrv(t, underTest(), "namesrv")}
-	t.Cleanup(c.kill)
-	if err := c.namesrv.serve(); err != nil {
-		t.Fatal(err)
-	}
-	b := newBroker(t, underTest(), "broker-a", c.namesrv.addr, "recallMessageEnable=true")
-	c.brokers = append(c.brokers, b)
-	if err := b.serve(); err != nil {
-		t.Fatal(err)
-	}
-	c.waitRegistered(t)
+	c := newClusterWith(t, []string{"recallMessageEnable=true"}, underTest(), underTest())
 	c.createTopic(t, "Timed", queues)
 	p := newPeer(t, peerKinds[0], c.namesrv.addr)
 	subscribe(t, p, "timed", "Timed")
@@ -83,7 +81,7 @@ func TestTimed(t *testing.T) {
 	}
 	got := consumed(t, p, "timed", "Timed", want)
 	time.Sleep(2 * time.Second)
-	w := dial(t, b.addr)
+	w := dial(t, c.brokers[0].addr)
 	all := w.allOf(t, "Timed", queues)
 	if len(all) != want || len(got) != want {
 		t.Errorf("%d messages are stored, %d came, want %d", len(all), len(got), want)
@@ -129,9 +127,7 @@ func TestTimerExchange(t *testing.T) {
 				for j := range 40 {
 					key := fmt.Sprintf("%d-%d", i, j)
 					at := time.Now().UnixMilli() + 1500 + int64(j)*900 // some here, most elsewhere
-					f := sendFields("Timed", j%2)
-					f["properties"] = "KEYS\x01" + key + "\x02UNIQ_KEY\x01U" + key + "\x02TIMER_DELIVER_MS\x01" + strconv.FormatInt(at, 10) + "\x02"
-					w.must(t, codeSend, f, []byte("later"))
+					w.sendTimed(t, j%2, key, at)
 					due[key] = at
 				}
 				time.Sleep(4 * time.Second)
@@ -197,9 +193,7 @@ func TestTimedKill(t *testing.T) {
 		for j := range 300 {
 			key := fmt.Sprintf("%d-%d", round, j)
 			at := time.Now().UnixMilli() + 50 + int64(j)*11
-			f := sendFields("Timed", j%2)
-			f["properties"] = "KEYS\x01" + key + "\x02UNIQ_KEY\x01U" + key + "\x02TIMER_DELIVER_MS\x01" + strconv.FormatInt(at, 10) + "\x02"
-			w.must(t, codeSend, f, []byte("later"))
+			w.sendTimed(t, j%2, key, at)
 			due[key] = at
 		}
 		time.Sleep(time.Duration(100+150*round) * time.Millisecond)

@@ -164,6 +164,13 @@ func sendFields(topic string, queue int) map[string]string {
 		"reconsumeTimes": "0", "unitMode": "false", "batch": "false"}
 }
 
+// topicFields is the header of a request that makes a topic (code 17).
+func topicFields(topic string, queues int) map[string]string {
+	return map[string]string{
+		"topic": topic, "defaultTopic": "TBW102", "readQueueNums": strconv.Itoa(queues), "writeQueueNums": strconv.Itoa(queues),
+		"perm": "6", "topicFilterType": "SINGLE_TAG", "topicSysFlag": "0", "order": "false"}
+}
+
 // send stores one message and returns its offset in the queue. A refusal is an error that names code and remark.
 func (w *wire) send(topic string, queue int, body []byte) (int64, error) {
 	a, err := w.call(codeSend, sendFields(topic, queue), body)
