@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -56,20 +57,37 @@ func TestClients(t *testing.T) {
 	for _, k := range peerKinds {
 		t.Run(k.name, func(t *testing.T) {
 			p := newPeer(t, k, c.namesrv.addr)
-			for _, s := range scenarios {
-				if slices.ContainsFunc(s.needs, func(f string) bool { return !k.offers(f) }) {
-					continue
+			k.runAll(t, scenarios, func(t *testing.T, s *scenario) {
+				topic := "T-" + k.name + "-" + s.name
+				if s.name != "autocreate" {
+					c.createTopic(t, topic, queues)
 				}
-				t.Run(s.name, func(t *testing.T) {
-					topic := "T-" + k.name + "-" + s.name
-					if s.name != "autocreate" {
-						c.createTopic(t, topic, queues)
-					}
-					s.run(t, c, p, topic)
-				})
-			}
+				s.run(t, c, p, topic)
+			})
 		})
 	}
+}
+
+// runAll runs those scenarios that a client offers what is needed for.
+func (k *peerKind) runAll(t *testing.T, all []scenario, run func(t *testing.T, s *scenario)) {
+	for _, s := range all {
+		if slices.ContainsFunc(s.needs, func(f string) bool { return !k.offers(f) }) {
+			continue
+		}
+		t.Run(s.name, func(t *testing.T) { run(t, &s) })
+	}
+}
+
+// atOnce is for what clients wait most of the time in: all of them at the same time, however few processors there are.
+func atOnce(t *testing.T, kinds []*peerKind, run func(t *testing.T, k *peerKind)) {
+	for _, k := range kinds {
+		_ = k.setup() // one after the other; newPeer says what is missing
+	}
+	var all sync.WaitGroup
+	for _, k := range kinds {
+		all.Go(func() { t.Run(k.name, func(t *testing.T) { run(t, k) }) })
+	}
+	all.Wait()
 }
 
 // produce sends count messages with keys k-first, k-first+1 … and returns where they went, as the client was told.

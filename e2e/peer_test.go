@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -70,26 +71,33 @@ var goPeer = &peerKind{
 // javaPeer is peers/java compiled against one set of Java's jars.
 func javaPeer(name, jars, opts string) *peerKind {
 	return &peerKind{
-		name: name,
-		setup: sync.OnceValue(func() error {
-			if _, err := javaTools(); err != nil {
-				return err
-			}
-			if _, err := tool(".", nil, "./javamq", "fetch", jars); err != nil {
-				return err
-			}
-			classpath, err := tool(".", nil, "./javamq", "classpath", "--jars", jars)
-			if err != nil {
-				return err
-			}
-			_, err = tool(".", nil, "javac", "-nowarn", "-cp", strings.TrimSpace(classpath), "-d", filepath.Join(work, "classes-"+jars), "peers/java/Peer.java")
-			return err
-		}),
+		name:  name,
+		setup: javaClasses[jars],
 		run: func(namesrv string) (env, args []string) {
 			return []string{"CLASSPATH_EXTRA=" + filepath.Join(work, "classes-"+jars), "JAVAMQ_OPTS=" + opts, "JAVAMQ_JARS=" + jars},
 				[]string{"./javamq", "run", "Peer", namesrv}
 		},
 	}
+}
+
+// javaClasses compile peers/java against each set of jars.
+var javaClasses = map[string]func() error{"server": compileJava("server"), "client4": compileJava("client4")}
+
+func compileJava(jars string) func() error {
+	return sync.OnceValue(func() error {
+		if _, err := javaTools(); err != nil {
+			return err
+		}
+		if _, err := tool(".", nil, "./javamq", "fetch", jars); err != nil {
+			return err
+		}
+		classpath, err := tool(".", nil, "./javamq", "classpath", "--jars", jars)
+		if err != nil {
+			return err
+		}
+		_, err = tool(".", nil, "javac", "-nowarn", "-cp", strings.TrimSpace(classpath), "-d", filepath.Join(work, "classes-"+jars), "peers/java/Peer.java")
+		return err
+	})
 }
 
 // javaTools says what is missing to run Java.
@@ -129,7 +137,7 @@ type message struct {
 	at                                      time.Time // when it came
 }
 
-var peerCount int
+var peerCount atomic.Int32
 
 // newPeer starts a client against a NameServer; it lives as long as the test.
 func newPeer(t *testing.T, k *peerKind, namesrv string) *peer {
@@ -137,8 +145,7 @@ func newPeer(t *testing.T, k *peerKind, namesrv string) *peer {
 	if err := k.setup(); err != nil {
 		missing(t, "peer "+k.name, err)
 	}
-	peerCount++
-	name := fmt.Sprintf("%s/peer-%s-%d", t.Name(), k.name, peerCount)
+	name := fmt.Sprintf("%s/peer-%s-%d", t.Name(), k.name, peerCount.Add(1))
 	log, err := newLogFile(filepath.Join(work, "logs", name+".log"))
 	if err != nil {
 		t.Fatal(err)

@@ -21,32 +21,15 @@ var retries = []scenario{
 
 // TestRetries drives each real client through messages with a delay level, messages that it fails to consume, and dead letters.
 func TestRetries(t *testing.T) {
-	c := &cluster{namesrv: newNamesrv(t, underTest(), "namesrv")}
-	t.Cleanup(c.kill)
-	if err := c.namesrv.serve(); err != nil {
-		t.Fatal(err)
-	}
-	b := newBroker(t, underTest(), "broker-a", c.namesrv.addr, "messageDelayLevel=1s 2s 1s 1s 1s 1s 3s")
-	if err := b.serve(); err != nil {
-		t.Fatal(err)
-	}
-	c.brokers = append(c.brokers, b)
-	c.waitRegistered(t)
-	for _, k := range peerKinds {
-		t.Run(k.name, func(t *testing.T) {
-			p := newPeer(t, k, c.namesrv.addr)
-			for _, s := range retries {
-				if slices.ContainsFunc(s.needs, func(f string) bool { return !k.offers(f) }) {
-					continue
-				}
-				t.Run(s.name, func(t *testing.T) {
-					topic := "R-" + k.name + "-" + s.name
-					c.createTopic(t, topic, queues)
-					s.run(t, c, p, topic)
-				})
-			}
+	c := newClusterWith(t, []string{"messageDelayLevel=1s 2s 1s 1s 1s 1s 3s"}, underTest(), underTest())
+	atOnce(t, peerKinds, func(t *testing.T, k *peerKind) {
+		p := newPeer(t, k, c.namesrv.addr)
+		k.runAll(t, retries, func(t *testing.T, s *scenario) {
+			topic := "R-" + k.name + "-" + s.name
+			c.createTopic(t, topic, queues)
+			s.run(t, c, p, topic)
 		})
-	}
+	})
 }
 
 // delayed wants messages with a level when it is over, once, and not before; one with a level above the table at the last.

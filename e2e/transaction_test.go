@@ -19,73 +19,73 @@ var quickTransactions = []string{"transactionCheckInterval=1500", "transactionTi
 // TestTransactions has real producers commit, roll back, say nothing, answer checks, and die. A message of a transaction
 // that was committed comes once, and no other comes.
 func TestTransactions(t *testing.T) {
-	namesrv := newNamesrv(t, underTest(), "namesrv")
-	b := newBroker(t, underTest(), "broker-a", namesrv.addr, quickTransactions...)
-	c := &cluster{namesrv: namesrv, brokers: []*server{b}}
-	t.Cleanup(c.kill)
-	for _, s := range []*server{namesrv, b} {
-		if err := s.serve(); err != nil {
-			t.Fatal(err)
+	c := newClusterWith(t, quickTransactions, underTest(), underTest())
+	kinds := slices.DeleteFunc(slices.Clone(peerKinds), func(k *peerKind) bool { return !slices.Contains([]string{"java5", "java4", "go"}, k.name) })
+	atOnce(t, kinds, func(t *testing.T, k *peerKind) {
+		topic := "T-" + k.name + "-transactions"
+		c.createTopic(t, topic, queues)
+		p, heir := newPeer(t, k, c.namesrv.addr), newPeer(t, k, c.namesrv.addr)
+		transact := func(p *peer, as, keys, outcome string, count int) {
+			t.Helper()
+			p.do(t, "op", "transact", "name", as, "group", "P-"+topic, "topic", topic, "tags", "t", "keys", keys, "outcome", outcome, "count", strconv.Itoa(count))
 		}
-	}
-	c.waitRegistered(t)
-	for _, name := range []string{"java5", "java4", "go"} {
-		k := peerKinds[slices.IndexFunc(peerKinds, func(k *peerKind) bool { return k.name == name })]
-		t.Run(name, func(t *testing.T) {
-			topic := "T-" + name + "-transactions"
-			c.createTopic(t, topic, queues)
-			p, heir := newPeer(t, k, namesrv.addr), newPeer(t, k, namesrv.addr)
-			transact := func(p *peer, as, keys, outcome string, count int) {
-				t.Helper()
-				p.do(t, "op", "transact", "name", as, "group", "P-"+topic, "topic", topic, "tags", "t", "keys", keys, "outcome", outcome, "count", strconv.Itoa(count))
+		p.do(t, "op", "answer", "keys", "asked-0", "outcome", "COMMIT_MESSAGE")
+		p.do(t, "op", "answer", "keys", "asked-1", "outcome", "ROLLBACK_MESSAGE")
+		heir.do(t, "op", "answer", "keys", "left-0", "outcome", "COMMIT_MESSAGE")
+		heir.do(t, "op", "answer", "keys", "left-1", "outcome", "ROLLBACK_MESSAGE")
+		subscribe(t, p, topic, topic)
+		transact(p, "first", "committed", "COMMIT_MESSAGE", 5)
+		transact(p, "first", "rolledback", "ROLLBACK_MESSAGE", 5)
+		transact(p, "first", "asked", "UNKNOW", 2)
+		transact(p, "first", "never", "UNKNOW", 1)
+		want := []string{"asked-0", "committed-0", "committed-1", "committed-2", "committed-3", "committed-4"}
+		keys := func() (list []string) {
+			for _, m := range p.got(topic, topic) {
+				list = append(list, m.keys)
 			}
-			p.do(t, "op", "answer", "keys", "asked-0", "outcome", "COMMIT_MESSAGE")
-			p.do(t, "op", "answer", "keys", "asked-1", "outcome", "ROLLBACK_MESSAGE")
-			heir.do(t, "op", "answer", "keys", "left-0", "outcome", "COMMIT_MESSAGE")
-			heir.do(t, "op", "answer", "keys", "left-1", "outcome", "ROLLBACK_MESSAGE")
-			w := dial(t, b.addr)
-			a, _ := w.call(codeMaxOffset, map[string]string{"topic": "TRANS_CHECK_MAX_TIME_TOPIC", "queueId": "0"}, nil)
-			before, _ := strconv.Atoi(a.ext["offset"])
-			subscribe(t, p, topic, topic)
-			transact(p, "first", "committed", "COMMIT_MESSAGE", 5)
-			transact(p, "first", "rolledback", "ROLLBACK_MESSAGE", 5)
-			transact(p, "first", "asked", "UNKNOW", 2)
-			transact(p, "first", "never", "UNKNOW", 1)
-			want := []string{"asked-0", "committed-0", "committed-1", "committed-2", "committed-3", "committed-4"}
-			keys := func() (list []string) {
-				for _, m := range p.got(topic, topic) {
-					list = append(list, m.keys)
-				}
-				slices.Sort(list)
-				return list
-			}
-			eventually(t, time.Minute, "the first are there", func() bool { return len(keys()) >= len(want) })
-			eventually(t, time.Minute, "who never answered is discarded", func() bool {
-				a, err := w.call(codeMaxOffset, map[string]string{"topic": "TRANS_CHECK_MAX_TIME_TOPIC", "queueId": "0"}, nil)
-				return err == nil && a.ext["offset"] == strconv.Itoa(before+1)
-			})
-			transact(heir, "heir", "heir", "COMMIT_MESSAGE", 1)
-			time.Sleep(4 * time.Second) // its heartbeat comes: it is in the group
-			transact(p, "first", "left", "UNKNOW", 2)
-			p.do(t, "op", "leave", "name", "first")
-			want = append(want, "heir-0", "left-0")
-			eventually(t, time.Minute, "the heir has answered", func() bool { return len(keys()) >= len(want) })
-			time.Sleep(5 * time.Second) // two rounds: nothing comes twice, nobody is asked for what is over
-			slices.Sort(want)
-			if got := keys(); !slices.Equal(got, want) {
-				t.Errorf("got %v, want %v", got, want)
-			}
-			asked := map[string]int{}
-			for _, who := range []*peer{p, heir} {
-				for _, m := range who.got("check-", topic) {
-					asked[m.keys]++
+			slices.Sort(list)
+			return list
+		}
+		eventually(t, time.Minute, "the first are there", func() bool { return len(keys()) >= len(want) })
+		w := dial(t, c.brokers[0].addr)
+		discarded := func() (list []string) {
+			recs, _ := w.pull("TRANS_CHECK_MAX_TIME_TOPIC", 0, 0) // the topic is made for the first of them
+			for _, r := range recs {
+				if r.properties["PGROUP"] == "P-"+topic {
+					list = append(list, strings.TrimSpace(r.properties["KEYS"]))
 				}
 			}
-			t.Logf("asked %v", asked)
-			if len(asked) > 5 || asked["never-0"] != 5 || asked["asked-0"] == 0 || asked["asked-1"] == 0 {
-				t.Errorf("asked %v", asked)
+			return list
+		}
+		eventually(t, time.Minute, "who never answered is discarded", func() bool { return len(discarded()) > 0 })
+		transact(heir, "heir", "heir", "COMMIT_MESSAGE", 1)
+		time.Sleep(4 * time.Second) // its heartbeat comes: it is in the group
+		transact(p, "first", "left", "UNKNOW", 2)
+		p.do(t, "op", "leave", "name", "first")
+		want = append(want, "heir-0", "left-0")
+		eventually(t, time.Minute, "the heir has answered", func() bool { return len(keys()) >= len(want) })
+		time.Sleep(5 * time.Second) // two rounds: nothing comes twice, nobody is asked for what is over
+		slices.Sort(want)
+		if got := keys(); !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+		if got := discarded(); !slices.Equal(got, []string{"never-0"}) {
+			t.Errorf("discarded %v", got)
+		}
+		asked := map[string]int{}
+		for _, who := range []*peer{p, heir} {
+			for _, m := range who.got("check-", topic) {
+				asked[m.keys]++
 			}
-		})
+		}
+		t.Logf("asked %v", asked)
+		if len(asked) > 5 || asked["never-0"] != 5 || asked["asked-0"] == 0 || asked["asked-1"] == 0 {
+			t.Errorf("asked %v", asked)
+		}
+	})
+	a := dial(t, c.brokers[0].addr).must(t, codeMaxOffset, map[string]string{"topic": "TRANS_CHECK_MAX_TIME_TOPIC", "queueId": "0"}, nil)
+	if a.ext["offset"] != strconv.Itoa(len(kinds)) {
+		t.Errorf("%s are discarded of %d clients", a.ext["offset"], len(kinds))
 	}
 }
 
