@@ -22,7 +22,7 @@ const (
 const (
 	BlankSize     = 8     // a record of n bytes fits into a file only if n+BlankSize bytes are left
 	MinSize       = 91    // a V1 record between IPv4 hosts with nothing in it
-	MaxProperties = 32767 // bytes of a property string
+	MaxProperties = 32767 // bytes of a property string: its length is a signed int16
 	MaxTopic      = 255   // bytes of a topic name, the longest that Java lets in
 )
 

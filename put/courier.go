@@ -47,8 +47,7 @@ func (c *Courier) Stage(q *consumequeue.Queue, d *message.Draft, tag int64) {
 	c.log.Add(q, d, tag)
 }
 
-// Len is how many records are staged, Bytes how large they are together.
-func (c *Courier) Len() int   { return c.log.Len() }
+// Bytes is how large the staged records are together.
 func (c *Courier) Bytes() int { return c.log.Bytes() }
 
 // Commit appends what was staged, as a whole and with one write, rings the bells and waits until the records are as safe as

@@ -87,7 +87,7 @@ func TestCourier_Commit_Again(t *testing.T) {
 	r.want()
 	commit("a", 8, nil)
 	r.want("stored 1 in a", "bell a max 1")
-	if c.Len() != 0 || c.Bytes() != 0 {
+	if c.log.Len() != 0 || c.Bytes() != 0 {
 		t.Error("something is staged after Commit")
 	}
 }

@@ -13,9 +13,6 @@ import (
 	"rocketd/topic"
 )
 
-// maxProperties is the longest property string a record can hold: its length is a signed int16.
-const maxProperties = 32767
-
 // seen is what one pass over a property string found. The slices alias it.
 type seen struct {
 	uniq, tags []byte
@@ -41,7 +38,7 @@ type seen struct {
 // look reads the properties that matter here in one pass, without allocation.
 func look(props []byte) (seen, *protocol.Error) {
 	var s seen
-	if len(props) > maxProperties {
+	if len(props) > message.MaxProperties {
 		return s, tooManyProperties(len(props))
 	}
 	message.EachProperty(props, func(name, value []byte) bool {
@@ -155,7 +152,7 @@ func (s *Service) checkSize(name, body, props []byte) *protocol.Error {
 		return protocol.Errorf(protocol.MessageIllegal, "the message has no body")
 	case len(body) > limit:
 		return tooLong(len(body), limit)
-	case len(props) > maxProperties:
+	case len(props) > message.MaxProperties:
 		return tooManyProperties(len(props))
 	}
 	return nil
@@ -194,7 +191,7 @@ func (s *Service) checkRoom(n, further int, inner bool) *protocol.Error {
 	} else if s.cfg.PropCRC {
 		room = message.PropCRCSize + 1
 	}
-	if n > maxProperties-room {
+	if n > message.MaxProperties-room {
 		return tooManyProperties(n + room)
 	}
 	return nil
@@ -205,5 +202,5 @@ func tooLong(n, limit int) *protocol.Error {
 }
 
 func tooManyProperties(n int) *protocol.Error {
-	return protocol.Errorf(protocol.MessageIllegal, "the message properties have %d bytes, at most %d", n, maxProperties)
+	return protocol.Errorf(protocol.MessageIllegal, "the message properties have %d bytes, at most %d", n, message.MaxProperties)
 }

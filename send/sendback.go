@@ -107,7 +107,7 @@ func (s *Service) back(c *protocol.Call, h *protocol.ConsumerSendMsgBackRequest,
 	}
 	var origin []byte
 	b.draft.Properties, origin = backProperties(&r, b.level)
-	if len(b.draft.Properties) > maxProperties || s.checkRoom(len(b.draft.Properties), bytes.Count(b.draft.Properties, []byte{','}), false) != nil {
+	if len(b.draft.Properties) > message.MaxProperties || s.checkRoom(len(b.draft.Properties), bytes.Count(b.draft.Properties, []byte{','}), false) != nil {
 		return nil, protocol.Errorf(protocol.SystemError, "PROPERTIES_SIZE_EXCEEDED: %d bytes", len(b.draft.Properties))
 	}
 	b.counted = append(append(bytes.Clone(origin), 0), h.Group...)
