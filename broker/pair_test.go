@@ -16,6 +16,8 @@ import (
 	"rocketd/namesrv"
 	"rocketd/protocol"
 	"rocketd/put"
+	"rocketd/remoting"
+	"rocketd/rpc"
 	"rocketd/settings"
 )
 
@@ -297,6 +299,24 @@ func TestPair_MasterWithNewDisk(t *testing.T) {
 	master.want("T", 0, 30)
 	master.sendAll("T", 30, 40)
 	slave.want("T", 30, 40)
+}
+
+// A master starts without a slave that the NameServer knows and that cannot be reached.
+func TestPair_SlaveAway(t *testing.T) {
+	p := newSet(t)
+	k := remoting.NewClient(remoting.ClientConfig{})
+	defer k.Close()
+	gone := fmt.Sprint("127.0.0.1:", p.port[1])
+	req := protocol.RegisterBrokerRequest{BrokerName: "a", BrokerAddr: gone, ClusterName: "DefaultCluster", HaServerAddr: gone, BrokerID: 1}
+	if _, err := rpc.NewNamesrv(k).Register(t.Context(), p.namesrv, &req, "", []byte(`{"topicConfigSerializeWrapper":{"topicConfigTable":{}}}`)); err != nil {
+		t.Fatal(err)
+	}
+	master := p.start(0, "brokerRole=ASYNC_MASTER")
+	if got, want := p.members(master), fmt.Sprintf("map[0:%s 1:%s]", master.addr, gone); got != want {
+		t.Errorf("the set is %s, want %s", got, want)
+	}
+	master.sendAll("T", 0, 3)
+	master.want("T", 0, 3)
 }
 
 // In a set with an acting master the slave with the lowest id stands for a master that is gone, and gives its place back.
