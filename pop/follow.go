@@ -17,6 +17,10 @@ const ackGrace = 2 * time.Second
 // idleGrace is when a revive topic to which nothing comes any more counts as read up to now.
 const idleGrace = 3 * time.Second
 
+// farAhead is how long before its time a check point comes that does not wait here: the clock was set back since, or a client
+// wrote it. It is written anew for its time, so that those behind it need not wait for that.
+const farAhead = time.Minute
+
 // maxLogged is how many check points of one revive queue wait in memory for their end, unless the first of them is over and
 // what says whether it is acknowledged has not been read.
 const maxLogged = 50_000
@@ -68,6 +72,11 @@ func (r *reviver) follow(ctx context.Context, q *reviveQueue, now time.Time) {
 	done, handled := 0, int64(-1)
 	for ; done < len(q.waiting) && r.staged < roundBytes; done++ {
 		l := q.waiting[done]
+		if ahead := l.ck.ReviveMs() - now.UnixMilli(); ahead > farAhead.Milliseconds() && !s.cfg.Slave() {
+			r.put(r.journal.checkpoint(l.ck, q.id, now.UnixMilli()))
+			handled = l.offset
+			continue
+		}
 		if !l.ck.over(q.endMs) {
 			break
 		}

@@ -83,7 +83,7 @@ func (s *Service) lend(ck Checkpoint, revive int32, c *cursor) {
 		s.live.Add(-1)
 		return
 	}
-	l := &lease{Checkpoint: ck, revive: revive, cursor: c}
+	l := &lease{Checkpoint: ck, revive: revive, cursor: c, bits: ck.BitMap}
 	l.alarm.lease = l
 	c.mu.Lock()
 	if old := c.leases[leaseKey{ck.Start, ck.PopMs}]; old != nil { // a reset, within the same millisecond

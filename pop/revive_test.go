@@ -32,6 +32,37 @@ func TestService_Revive_ClockBack(t *testing.T) {
 	want(t, "after its time", bodies(d.pop()), "b")
 }
 
+// A check point that is far ahead of a clock that was set back does not keep those behind it, and comes at its time, also after
+// a kill. What was acknowledged of it stays so.
+func TestService_Revive_FarAhead(t *testing.T) {
+	for _, kill := range []bool{false, true} {
+		room := 0
+		d := newDesk(t, func(c *Config) { c.MaxLeases = room })
+		d.now = start.Add(time.Hour)
+		d.send("T", 0, "x", "y")
+		d.ack(d.pop()[0])
+		d.pass(10100 * time.Millisecond) // both are in the revive topic
+		d.now = start
+		d.send("T", 0, "a")
+		want(t, "pop", bodies(d.pop()), "a")
+		d.pass(16 * time.Second)
+		want(t, "behind it", bodies(d.pop("invisibleTime=100000000")), "a")
+		want(t, "waiting", len(d.revive.queues[0].waiting), 0)
+		if kill {
+			room = 100
+			if err := d.offsets.Persist(); err != nil {
+				t.Fatal(err)
+			}
+			d.kill()
+		}
+		d.now = start.Add(time.Hour)
+		d.pass(9900 * time.Millisecond)
+		want(t, "before its time", bodies(d.pop()), "")
+		d.pass(6 * time.Second)
+		want(t, "at its time", bodies(d.pop()), "y")
+	}
+}
+
 // Who is acknowledged while it is about to be delivered again counts once.
 func TestService_Revive_AckedMeanwhile(t *testing.T) {
 	d := newDesk(t, nil)
