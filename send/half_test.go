@@ -19,11 +19,12 @@ func TestService_Send_Half(t *testing.T) {
 		"UNIQ_KEY\x01u\x02TRAN_MSG\x01TRUE\x02PGROUP\x01p\x02TAGS\x01t\x02REAL_TOPIC\x01forged\x02REAL_QID\x0177\x02__transactionId__\x01forged\x02" +
 			"TRANSACTION_CHECK_TIMES\x0199\x02TRAN_PREPARED_QUEUE_OFFSET\x010\x02",
 		"UNIQ_KEY\x01u\x02TRAN_MSG\x01true\x02PGROUP\x01p\x02TAGS\x01t\x02DELAY\x012\x02", // its delay comes when it is committed
+		"UNIQ_KEY\x01u\x02TRAN_MSG\x01true\x02PGROUP\x01p\x02TAGS\x01t\x02TIMER_DELAY_SEC\x015\x02",
 	} {
-		d := open(t, delaying)
+		d := open(t, delaying, timing)
 		d.sysFlag = "5"
 		a := d.send(protocol.SendMessageV2, "plain", props, []byte("x"))
-		if a.Code != protocol.Success || field(&a, "queueId") != "1" || field(&a, "queueOffset") != "0" || field(&a, "transactionId") != "u" {
+		if a.Code != protocol.Success || field(&a, "queueId") != "1" || field(&a, "queueOffset") != "0" || field(&a, "transactionId") != "u" || field(&a, "recallHandle") != "" {
 			t.Errorf("%q: %d %q %v", props, a.Code, a.Remark, a.Fields)
 		}
 		r, tag := d.record(topic.TransHalf, 0, 0)
