@@ -10,18 +10,53 @@ import (
 	"time"
 
 	"rocketd/message"
+	"rocketd/meta"
 	"rocketd/store/consumequeue"
 	"rocketd/timer/wheel"
 	"rocketd/topic"
 )
 
 // rebuild says, while a wheel is built again from the topic, what it does not get: messages that had been read by the
-// checkpoint and whose moment is done.
-type rebuild struct{ until, readMs int64 }
+// checkpoint and whose moment is done, and those that were put into the topic again.
+type rebuild struct {
+	until, readMs int64
+	rolled        map[uint64]int // the copies
+	end           int64          // of the topic, when the copies were looked for
+}
 
-// skips tells whether the message at an offset is one of them. Where messages that the checkpoint knows were put into the topic
-// again since, those count.
-func (r *rebuild) skips(offset, slotMs int64) bool { return offset < r.until && slotMs < r.readMs }
+// skips tells whether a message is one of them.
+func (b *rebuild) skips(r *message.Record, f *fields, slotMs int64) bool {
+	if r.QueueOffset >= b.end {
+		b.rolled = nil
+		return false
+	}
+	if id := f.identity(r, f.rollTimes()+1); b.rolled[id] > 0 {
+		b.rolled[id]--
+		return true
+	}
+	return r.QueueOffset < b.until && slotMs < b.readMs
+}
+
+// buildAgain begins a rebuild, and returns the offset in the topic from which on it is read.
+func (s *Service) buildAgain(q *consumequeue.Queue, check *meta.TimerCheckpoint) (offset int64, err error) {
+	s.wheel.Reset()
+	if err = s.log.Reset(); err != nil || q == nil {
+		return check.Offset, err
+	}
+	s.rebuild = rebuild{check.Offset, check.ReadMs, make(map[uint64]int), q.Max()}
+	err = s.cfg.Store.Each(max(s.cfg.Store.PlaceOf(q, q.Min()), s.cfg.Store.MinPhysical()), func(r *message.Record) bool {
+		if string(r.Topic) == topic.Timer {
+			if f := look(r.Properties); f.dequeued != nil && f.rollTimes() > 0 {
+				s.rebuild.rolled[f.identity(r, f.rollTimes())]++
+			}
+		}
+		return true
+	})
+	if err != nil {
+		s.cfg.Log.Error("cannot look at which timed messages were stored again; some may come twice", "err", err)
+	}
+	return q.Min(), nil
+}
 
 // Open loads the files and makes them one state again: units of the log that the wheel on the disk does not have are put
 // into it, and where the wheel or the log is missing or damaged, the one is built from the other, and both from the topic.
@@ -55,11 +90,7 @@ func Open(cfg Config) (*Service, error) {
 	switch {
 	case s.log.End() < flushed || s.log.Min() == s.log.End() && (flushed > 0 || last >= 0):
 		s.cfg.Log.Warn("the timer log is not whole; it is built from the timer topic again", "end", s.log.End(), "kept", flushed)
-		s.rebuild = rebuild{offset, readMs}
-		s.wheel.Reset()
-		if err = s.log.Reset(); err == nil && queue != nil {
-			offset = queue.Min()
-		}
+		offset, err = s.buildAgain(queue, &check)
 	case !found || len(snapshots) > 0 || last >= s.log.End():
 		if s.log.Min() < s.log.End() {
 			s.cfg.Log.Warn("the timer wheel is built from its log again", "from", s.log.Min(), "to", s.log.End())

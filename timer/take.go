@@ -67,7 +67,7 @@ func (s *Service) takeOne(r *message.Record, nowMs int64) bool {
 	if err != nil {
 		s.cfg.Log.Error("timed message dropped", "offset", r.QueueOffset, "physical", r.Physical, "err", err)
 	}
-	if err != nil || s.rebuild.skips(r.QueueOffset, s.plan.wheel.Floor(out)) {
+	if err != nil || s.rebuild.skips(r, &f, s.plan.wheel.Floor(out)) {
 		s.plan.offset = r.QueueOffset + 1
 		return true
 	}
