@@ -45,7 +45,18 @@ func unpack(t *testing.T, name string) string {
 // What waits in a store of Java's comes here: each message once and not before the moment that Java gave it is over, after
 // rolling too; what was recalled there does not come. Java was killed once, and its wheel has 11 of the messages twice.
 func TestService_JavaStore(t *testing.T) {
+	javaStore(t, unpack(t, "clean"), "the timer wheel is built from its log again") // the copy of the store is without a wheel
+}
+
+// The same without the log: all is in the topic.
+func TestService_JavaStore_NoLog(t *testing.T) {
 	dir := unpack(t, "clean")
+	must(t, os.RemoveAll(filepath.Join(dir, "timerlog")))
+	javaStore(t, dir, "the timer log is not whole")
+}
+
+func javaStore(t *testing.T, dir, warning string) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		const stopped = 1795567713000 // lastReadTimeMs
 		until(time.UnixMilli(stopped + 2000))
@@ -77,8 +88,8 @@ func TestService_JavaStore(t *testing.T) {
 			}
 		}
 		w.stop()
-		if n := len(w.logs.list); !strings.HasPrefix(w.logs.list[n-1], "the timer wheel is built from its log again") {
-			t.Error(w.logs.list) // the copy of the store is without a wheel
+		if n := len(w.logs.list); !strings.HasPrefix(w.logs.list[n-1], warning) {
+			t.Error(w.logs.list)
 		}
 	})
 }
