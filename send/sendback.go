@@ -107,7 +107,11 @@ func (s *Service) back(c *protocol.Call, h *protocol.ConsumerSendMsgBackRequest,
 	}
 	var origin []byte
 	b.draft.Properties, origin = backProperties(&r, b.level)
-	if len(b.draft.Properties) > message.MaxProperties || s.checkRoom(len(b.draft.Properties), bytes.Count(b.draft.Properties, []byte{','}), false) != nil {
+	found, e := look(b.draft.Properties)
+	if e == nil {
+		e = s.checkRoom(len(b.draft.Properties), found.further, false)
+	}
+	if e != nil {
 		return nil, protocol.Errorf(protocol.SystemError, "PROPERTIES_SIZE_EXCEEDED: %d bytes", len(b.draft.Properties))
 	}
 	b.counted = append(append(bytes.Clone(origin), 0), h.Group...)

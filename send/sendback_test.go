@@ -337,3 +337,14 @@ func TestService_SendBack_NoTopic(t *testing.T) {
 type broken struct{ topics }
 
 func (broken) Ensure(...*topic.Config) error { return errors.New("no room") }
+
+// Commas in the properties of a producer are no queues that would take room.
+func TestService_SendBack_Commas(t *testing.T) {
+	k := openCounter(t, func(_ *put.Config, c *Config) {
+		c.DelayLevels, _ = message.ParseDelayLevels(message.DefaultDelayLevels)
+	})
+	at := k.stored(0, "UNIQ_KEY\x01u\x02list\x01"+strings.Repeat("1,", 8000)+"\x02")
+	if a := k.back(at, 0); a.Code != protocol.Success {
+		t.Errorf("%d %q", a.Code, a.Remark)
+	}
+}
