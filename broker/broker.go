@@ -46,31 +46,32 @@ type Broker struct {
 	id   identity
 	live *live
 
-	store     *store.Store
-	index     *index.Index // nil without messageIndexEnable
-	topics    *meta.Topics
-	groups    *meta.Groups
-	offsets   *offset.Table
-	clients   *clientmgr.Clients
-	board     *stats.Board
-	room      *longpoll.Room[*consumequeue.Queue, pull.Waiter]
-	pop       *pop.Service
-	popRoom   *longpoll.Room[pop.Key, pop.Waiter]
-	put       *put.Service
-	send      *send.Service
-	delay     *delay.Service
-	pull      *pull.Service
-	cold      *cold.Control
-	query     *query.Service
-	keys      *query.Keys
-	member    *member.Service
-	manage    *manage.Service
-	table     *dispatch.Table
-	replies   *dispatch.Table // no table, but the pool of those that wait for a producer to take a reply
-	server    *remoting.Server
-	outgoing  *remoting.Client
-	registrar *registrar
-	closed    sync.Once
+	store      *store.Store
+	index      *index.Index // nil without messageIndexEnable
+	topics     *meta.Topics
+	groups     *meta.Groups
+	offsets    *offset.Table
+	broadcasts *offset.Broadcast
+	clients    *clientmgr.Clients
+	board      *stats.Board
+	room       *longpoll.Room[*consumequeue.Queue, pull.Waiter]
+	pop        *pop.Service
+	popRoom    *longpoll.Room[pop.Key, pop.Waiter]
+	put        *put.Service
+	send       *send.Service
+	delay      *delay.Service
+	pull       *pull.Service
+	cold       *cold.Control
+	query      *query.Service
+	keys       *query.Keys
+	member     *member.Service
+	manage     *manage.Service
+	table      *dispatch.Table
+	replies    *dispatch.Table // no table, but the pool of those that wait for a producer to take a reply
+	server     *remoting.Server
+	outgoing   *remoting.Client
+	registrar  *registrar
+	closed     sync.Once
 
 	syncFlush    bool
 	began        int64         // where the log ended when this broker was opened

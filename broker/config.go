@@ -92,7 +92,7 @@ type live struct {
 	shortPolling                                atomic.Int64
 	rejectPull, notifyGroups, strictLock        atomic.Bool
 	totalReplicas                               atomic.Int64
-	coldControl                                 atomic.Bool
+	coldControl, broadcasts                     atomic.Bool
 	coldGroup, coldGlobal                       atomic.Int64 // bytes in a round
 }
 
@@ -107,6 +107,7 @@ func newLive(s *settings.Settings) *live {
 	number("cgColdReadThreshold", &l.coldGroup)
 	number("globalColdReadThreshold", &l.coldGlobal)
 	flag("coldDataFlowControlEnable", &l.coldControl)
+	flag("enableBroadcastOffsetStore", &l.broadcasts)
 	flag("lockInStrictMode", &l.strictLock)
 	flag("litePullMessageEnable", &l.litePull)
 	flag("longPollingEnable", &l.longPolling)
@@ -173,7 +174,7 @@ var askedLater = []string{
 	"forceRegister", "enableSplitRegistration", "splitRegistrationSize", "sendHeartbeatTimeoutMillis", "brokerNotActiveTimeoutMillis",
 	"brokerHeartbeatInterval", "syncBrokerMemberGroupPeriod", "compatibleWithOldNameSrv", "updateNameServerAddrPeriod",
 	"fetchNameSrvAddrByDnsLookup", "fetchNamesrvAddrByAddressServer", "fetchNamesrvAddrInterval", "rmqAddressServerDomain", "rmqAddressServerSubGroup",
-	"storeReplyMessageEnable", "filterDataCleanTimeSpan", "enableLmqQuota", "maxLmqConsumeQueueNum",
+	"storeReplyMessageEnable", "filterDataCleanTimeSpan", "broadcastOffsetExpireSecond", "broadcastOffsetExpireMaxSecond", "enableLmqQuota", "maxLmqConsumeQueueNum",
 	"serverLoadBalancerEnable", "defaultMessageRequestMode", "defaultPopShareQueueNum", "loadBalancePollNameServerInterval",
 	"haMasterAddress", "skipPreOnline", "enableRemoteEscape", "syncMasterFlushOffsetWhenStartup", "maxHaTransferByteInSecond",
 	"transactionCheckInterval", "rejectTransactionMessage",

@@ -41,6 +41,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	serving.Go(rungroup.Part{Name: "long polls", Run: b.expirePolls})
 	serving.Go(rungroup.Part{Name: "clients", Run: b.expireClients})
 	serving.Go(rungroup.Part{Name: "filters", Run: b.runFilters})
+	serving.Go(rungroup.Part{Name: "broadcasts", Run: b.runBroadcasts})
 	serving.Go(rungroup.Part{Name: "cold reads", Run: b.cold.Run})
 	onDuty := rungroup.New(life)
 	onDuty.Go(rungroup.Part{Name: "duties", Run: b.duties.Run})

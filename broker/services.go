@@ -18,6 +18,7 @@ import (
 	"rocketd/member"
 	"rocketd/message"
 	"rocketd/meta"
+	"rocketd/offset"
 	"rocketd/protocol"
 	"rocketd/pull"
 	"rocketd/put"
@@ -128,6 +129,7 @@ func (b *Broker) buildServices() error {
 	})
 	b.duties.parts = append(b.duties.parts, rungroup.Part{Name: "delay", Run: b.delay.Run})
 	b.transactions = b.newTransactions()
+	b.broadcasts = offset.NewBroadcast(b.offsets)
 	b.pull = pull.New(pull.Config{
 		Topics: b.topics, Groups: groups{b}, Queues: b.store, Clients: b.clients.Consumers, Offsets: b.offsets,
 		Offload:         b.offload,
@@ -135,6 +137,8 @@ func (b *Broker) buildServices() error {
 		Got:             b.got,
 		Missed:          func() { b.board.GetMiss.Add(1) },
 		Cold:            b.cold,
+		Broadcasts:      b.broadcasts,
+		Broadcasting:    b.live.broadcasts.Load,
 		Place:           func() pull.Place { return *b.place.Load() },
 		PropertyFilter:  s.Bool("enablePropertyFilter"),
 		Readable:        b.live.readable,

@@ -208,6 +208,18 @@ func (s *Consumers) Subscription(group, topic []byte) (sub Subscription, groupKn
 	return sub, true, topicKnown
 }
 
+// ClientID returns the ID of the member of a group that has a connection. It allocates nothing.
+func (s *Consumers) ClientID(group []byte, p protocol.Peer) (id string, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m := s.groups[string(group)]; m != nil {
+		if c := m.clients[p]; c != nil {
+			return c.ID, true
+		}
+	}
+	return "", false
+}
+
 // Group returns a group that has members, or nil.
 func (s *Consumers) Group(name string) *Group {
 	s.live.RLock()

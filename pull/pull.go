@@ -53,11 +53,14 @@ type Queues interface {
 	Find(topic []byte, id int32) *consumequeue.Queue
 	Queue(topic string, id int32) *consumequeue.Queue
 	Get(q *consumequeue.Queue, r store.Read, dst []byte) ([]byte, store.ReadResult)
+	InMemory(q *consumequeue.Queue, offset int64) bool
 }
 
 // Clients answers what live consumers have subscribed. The group is unknown when no consumer of it is connected.
 type Clients interface {
 	Subscription(group, topic []byte) (s clientmgr.Subscription, groupKnown, topicKnown bool)
+	// ClientID is the ID of the member of a group that has a connection.
+	ClientID(group []byte, p protocol.Peer) (id string, ok bool)
 }
 
 // Offsets keeps consumer offsets.
@@ -97,6 +100,9 @@ type Config struct {
 	Missed func()
 	// Cold counts what groups read from the disk, and says who should wait with it; nil is nobody.
 	Cold Cold
+	// Broadcasts keeps where clients of broadcasting groups are; nil is nowhere.
+	Broadcasts   Broadcasts
+	Broadcasting func() bool // enableBroadcastOffsetStore
 
 	PropertyFilter  bool         // enablePropertyFilter
 	Place           func() Place // nil is the zero Place
@@ -193,6 +199,10 @@ func (s *Service) Pull(c *protocol.Call) error {
 		s.respond(c.Turn, c.Ticket(), protocol.PullOffsetMoved, "OFFSET_RESET", store.ReadResult{Next: offset, Min: q.Min(), Max: q.Max()}, cfg, group, nil)
 		return nil
 	}
+	if offset, ok := s.begin(c, &h, q); ok {
+		s.respond(c.Turn, c.Ticket(), protocol.PullOffsetMoved, "OFFSET_RESET", store.ReadResult{Next: offset, Min: q.Min(), Max: q.Max()}, cfg, group, nil)
+		return nil
+	}
 	return s.read(c, &h, q, cfg, group, want)
 }
 
@@ -242,6 +252,9 @@ func (s *Service) read(c *protocol.Call, h *protocol.PullMessageRequest, q *cons
 	h.MaxMsgNums = bounded(h.MaxMsgNums)
 	records, res := s.get(q, store.Read{From: h.QueueOffset, Max: h.MaxMsgNums, Match: want.Func(), Wants: want.Wants(), NoWait: true}, (*buf)[:0])
 	code := codeOf(res.Status, h.QueueOffset)
+	if res.Status != store.OnDisk {
+		s.pulled(c, h, code, &res, c.Turn.Now)
+	}
 	switch {
 	case res.Status == store.OnDisk && s.cfg.Cold != nil && s.pushes(h) && s.cfg.Cold.Limited(h.ConsumerGroup):
 		s.release(buf, records)
@@ -290,6 +303,7 @@ func (s *Service) readDisk(c *protocol.Call, q *consumequeue.Queue, cfg *topic.C
 	if res.Status == store.OffsetOverflowOne {
 		s.cfg.Again(c)
 	} else {
+		s.pulled(c, &h, codeOf(res.Status, h.QueueOffset), &res, time.Now())
 		s.cfg.Offsets.SetPulled(h.ConsumerGroup, h.Topic, h.QueueID, res.Next)
 		s.respond(nil, c.Ticket(), codeOf(res.Status, h.QueueOffset), res.Status.String(), res, cfg, group, records)
 	}
