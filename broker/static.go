@@ -9,7 +9,7 @@ import (
 	"rocketd/internal/durable"
 	"rocketd/internal/laxjson"
 	"rocketd/internal/vfs"
-	"rocketd/protocol"
+	"rocketd/topic"
 )
 
 // checkStatic looks for static topics in a store that a Java broker wrote (topicQueueMapping.json). They are not served: to
@@ -17,7 +17,7 @@ import (
 // no harm, and is served as a plain topic.
 func checkStatic(fsys vfs.FS, dir string, log *slog.Logger) error {
 	var table struct {
-		Topics map[string]*protocol.TopicQueueMappingDetail `json:"topicQueueMappingInfoMap"`
+		Topics map[string]*topic.Mapping `json:"topicQueueMappingInfoMap"`
 	}
 	path := filepath.Join(dir, "topicQueueMapping.json")
 	_, _, err := durable.Read(fsys, path, func(data []byte) error {
@@ -32,9 +32,9 @@ func checkStatic(fsys vfs.FS, dir string, log *slog.Logger) error {
 		if m == nil {
 			continue
 		}
-		for id, items := range m.HostedQueues {
+		for id, items := range m.Hosted {
 			for _, item := range items {
-				if len(items) != 1 || item.QueueID != id || item.LogicOffset != 0 || item.StartOffset != 0 || item.EndOffset >= 0 {
+				if len(items) != 1 || item.Queue != id || item.Logic != 0 || item.Start != 0 || item.End >= 0 {
 					return fmt.Errorf("topic %s is static, with queue %d made of other queues (%s); this broker does not serve that: keep it with Java's", name, id, path)
 				}
 			}

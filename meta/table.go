@@ -162,6 +162,12 @@ func (t *Table[C]) Ensure(configs ...*C) error {
 	})
 }
 
+// Touch gives the table its next version because something changed that hangs on these entries and is kept elsewhere: whoever has
+// the table of the version before is to look again.
+func (t *Table[C]) Touch(names ...string) error {
+	return t.apply(func(*state[C]) ([]string, error) { return names, nil })
+}
+
 // Delete removes entries. Names that are not there are no error.
 func (t *Table[C]) Delete(names ...string) error {
 	return t.apply(func(next *state[C]) (gone []string, _ error) {

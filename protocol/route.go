@@ -18,69 +18,26 @@ type TopicConfigSerializeWrapper struct {
 
 // TopicConfigAndMappingSerializeWrapper is a broker's topic table with its part of static topics.
 type TopicConfigAndMappingSerializeWrapper struct {
-	DataVersion                DataVersion                        `json:"dataVersion"`
-	MappingDataVersion         DataVersion                        `json:"mappingDataVersion"`
-	TopicConfigTable           map[string]*topic.Config           `json:"topicConfigTable"`
-	TopicQueueMappingDetailMap map[string]TopicQueueMappingDetail `json:"topicQueueMappingDetailMap"`
-	TopicQueueMappingInfoMap   map[string]TopicQueueMappingInfo   `json:"topicQueueMappingInfoMap"`
-}
-
-// TopicQueueMappingInfo says which logical queues of a static topic a broker has.
-type TopicQueueMappingInfo struct {
-	Bname       string          `json:"bname,omitempty"`
-	CurrIDMap   map[int32]int32 `json:"currIdMap"`
-	Dirty       bool            `json:"dirty"`
-	Epoch       int64           `json:"epoch"`
-	Scope       string          `json:"scope,omitempty"`
-	Topic       string          `json:"topic,omitempty"`
-	TotalQueues int32           `json:"totalQueues"`
-}
-
-// Defaults sets the scope that a mapping has when it names none.
-func (m *TopicQueueMappingInfo) Defaults() { *m = TopicQueueMappingInfo{Scope: "__global__"} }
-
-// TopicQueueMappingDetail is a mapping with the history of each queue.
-type TopicQueueMappingDetail struct {
-	TopicQueueMappingInfo
-	HostedQueues map[int32][]LogicQueueMappingItem `json:"hostedQueues"`
-}
-
-// Defaults sets the scope that a mapping has when it names none.
-func (m *TopicQueueMappingDetail) Defaults() {
-	m.TopicQueueMappingInfo.Defaults()
-	m.HostedQueues = nil
-}
-
-// LogicQueueMappingItem is one stretch of a logical queue on one physical queue; -1 means that it has no end yet.
-type LogicQueueMappingItem struct {
-	Bname       string `json:"bname,omitempty"`
-	EndOffset   int64  `json:"endOffset"`
-	Gen         int32  `json:"gen"`
-	LogicOffset int64  `json:"logicOffset"`
-	QueueID     int32  `json:"queueId"`
-	StartOffset int64  `json:"startOffset"`
-	TimeOfEnd   int64  `json:"timeOfEnd"`
-	TimeOfStart int64  `json:"timeOfStart"`
-}
-
-// Defaults leaves the end open.
-func (l *LogicQueueMappingItem) Defaults() {
-	*l = LogicQueueMappingItem{EndOffset: -1, TimeOfEnd: -1, TimeOfStart: -1}
+	DataVersion                DataVersion                  `json:"dataVersion"`
+	MappingDataVersion         DataVersion                  `json:"mappingDataVersion"`
+	TopicConfigTable           map[string]*topic.Config     `json:"topicConfigTable"`
+	TopicQueueMappingDetailMap map[string]*topic.Mapping    `json:"topicQueueMappingDetailMap"`
+	TopicQueueMappingInfoMap   map[string]topic.MappingInfo `json:"topicQueueMappingInfoMap"`
 }
 
 // TopicConfigAndQueueMapping is the configuration of one topic with its part of a static topic, if it is one.
 type TopicConfigAndQueueMapping struct {
 	topic.Config
-	MappingDetail *TopicQueueMappingDetail `json:"mappingDetail"`
+	MappingDetail *topic.Mapping `json:"mappingDetail"`
 }
 
 // TopicRouteData says where a topic lives.
 type TopicRouteData struct {
-	BrokerDatas               []BrokerData                     `json:"brokerDatas"`
-	FilterServerTable         map[string][]string              `json:"filterServerTable"`
-	OrderTopicConf            string                           `json:"orderTopicConf,omitempty"`
-	QueueDatas                []QueueData                      `json:"queueDatas"`
-	TopicQueueMappingByBroker map[string]TopicQueueMappingInfo `json:"topicQueueMappingByBroker,omitempty"`
+	BrokerDatas               []BrokerData                 `json:"brokerDatas"`
+	FilterServerTable         map[string][]string          `json:"filterServerTable"`
+	OrderTopicConf            string                       `json:"orderTopicConf,omitempty"`
+	QueueDatas                []QueueData                  `json:"queueDatas"`
+	TopicQueueMappingByBroker map[string]topic.MappingInfo `json:"topicQueueMappingByBroker,omitempty"`
 }
 
 // QueueData says how many queues a topic has on a broker, and what may be done with them.

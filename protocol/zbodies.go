@@ -31,24 +31,6 @@ func (b *TopicConfigAndMappingSerializeWrapper) Unmarshal(data []byte) error {
 }
 
 // Marshal writes the JSON that Java writes.
-func (b *TopicQueueMappingInfo) Marshal() ([]byte, error) { return laxjson.Marshal(b) }
-
-// Unmarshal reads JSON as leniently as laxjson does.
-func (b *TopicQueueMappingInfo) Unmarshal(data []byte) error { return laxjson.Unmarshal(data, b) }
-
-// Marshal writes the JSON that Java writes.
-func (b *TopicQueueMappingDetail) Marshal() ([]byte, error) { return laxjson.Marshal(b) }
-
-// Unmarshal reads JSON as leniently as laxjson does.
-func (b *TopicQueueMappingDetail) Unmarshal(data []byte) error { return laxjson.Unmarshal(data, b) }
-
-// Marshal writes the JSON that Java writes.
-func (b *LogicQueueMappingItem) Marshal() ([]byte, error) { return laxjson.Marshal(b) }
-
-// Unmarshal reads JSON as leniently as laxjson does.
-func (b *LogicQueueMappingItem) Unmarshal(data []byte) error { return laxjson.Unmarshal(data, b) }
-
-// Marshal writes the JSON that Java writes.
 func (b *TopicConfigAndQueueMapping) Marshal() ([]byte, error) { return laxjson.Marshal(b) }
 
 // Unmarshal reads JSON as leniently as laxjson does.

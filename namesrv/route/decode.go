@@ -96,9 +96,9 @@ func decodeCompressed(body []byte, version int32, topics *protocol.TopicConfigAn
 	if n, err = r.count(); err != nil {
 		return nil, fmt.Errorf("number of queue mappings: %w", err)
 	}
-	topics.TopicQueueMappingInfoMap = make(map[string]protocol.TopicQueueMappingInfo, n)
+	topics.TopicQueueMappingInfoMap = make(map[string]topic.MappingInfo, n)
 	for range n {
-		var m protocol.TopicQueueMappingInfo
+		var m topic.MappingInfo
 		if err := r.json(&m); err != nil {
 			return nil, fmt.Errorf("queue mapping: %w", err)
 		}

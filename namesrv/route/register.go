@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"rocketd/protocol"
+	"rocketd/topic"
 )
 
 const defaultTimeout = 120 * time.Second
@@ -203,9 +204,9 @@ func (t *Table) applyTopics(r *Registration, wipe, all bool) {
 			continue // static queues of a topic that no broker has
 		}
 		if e.mappings == nil {
-			e.mappings = map[string]protocol.TopicQueueMappingInfo{}
+			e.mappings = map[string]topic.MappingInfo{}
 		}
-		e.mappings[m.Bname] = m
+		e.mappings[m.Broker] = m
 		t.stale(name)
 	}
 }

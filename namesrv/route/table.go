@@ -40,7 +40,7 @@ type Table struct {
 // topicEntry is where one topic lies.
 type topicEntry struct {
 	queues   []protocol.QueueData // at most one a broker name, in the order of the names
-	mappings map[string]protocol.TopicQueueMappingInfo
+	mappings map[string]topic.MappingInfo
 }
 
 // broker is one broker set: a master and its slaves under one name. It has at least one address.
