@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"rocketd/order"
 	"rocketd/store/consumequeue"
 )
 
@@ -22,8 +23,8 @@ type cursor struct {
 	ahead  []flight // pops whose check points are not in the log yet, in order
 	first  int64    // number of ahead[0]
 	leases map[leaseKey]*lease
-	order  *OrderInfo // of a pop in order
-	alarm  alarm      // when order lets go
+	order  *order.Entry // of a pop in order
+	alarm  alarm        // when order lets go
 }
 
 // flight is a pop between its reading and its check point being in the log.

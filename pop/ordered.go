@@ -11,6 +11,7 @@ import (
 
 	"rocketd/internal/durable"
 	"rocketd/internal/laxjson"
+	"rocketd/order"
 	"rocketd/protocol"
 )
 
@@ -27,31 +28,47 @@ type orders struct {
 }
 
 type orderFile struct {
-	Table map[string]map[int32]*OrderInfo `json:"table"` // by topic@group
+	Table map[string]map[int32]*order.Entry `json:"table"` // by topic@group
 }
 
 // blocked tells whether a queue popped in order gives nothing now.
 func (c *cursor) blocked(attempt string, nowMs int64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.order.blocks(attempt, nowMs)
+	return c.order.Blocks(attempt, nowMs)
 }
 
 // ordered takes what was popped in order. The offset stays at its first message until that is acknowledged.
 func (s *Service) ordered(r *reply, c *cursor, from int64, offsets []int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.order = newOrder(c.order, r.ask.attempt, r.ask.invisible, r.popMs, offsets)
-	c.order.count(&r.infos, c.shelf.retry, c.id)
+	c.order = order.Next(c.order, r.ask.attempt, r.ask.invisible, r.popMs, offsets)
+	r.infos.countAll(c.order, c.shelf.retry, c.id)
 	s.cfg.Offsets.Commit(c.shelf.group, c.shelf.topic, c.id, from)
 	s.orderChanged(c)
+}
+
+// countAll appends how often the messages of a pop in order were consumed in vain. Clients before 5.0 know the number of the
+// queue only: the least of all.
+func (f *infos) countAll(o *order.Entry, retry byte, queue int32) {
+	least := int32(0)
+	if len(o.Consumed) == len(o.Offsets) {
+		least = 1<<31 - 1
+	}
+	o.Counts(func(offset int64, times int32, known bool) {
+		if known {
+			f.count(retry, queue, offset, times)
+			least = min(least, times)
+		}
+	})
+	f.count(retry, queue, -1, least)
 }
 
 // orderChanged sets the alarm that wakes who waits for the queue. The caller holds c.mu.
 func (s *Service) orderChanged(c *cursor) {
 	s.orders.changes.Add(1)
 	c.alarm.cursor = c
-	if free := c.order.freeAt(); free > 0 {
+	if free := c.order.FreeAt(); free > 0 {
 		s.schedule.move(&c.alarm, free)
 	} else {
 		s.schedule.remove(&c.alarm)
@@ -75,14 +92,14 @@ func (s *Service) commitInOrder(group, name []byte, queue int32, offset, popMs, 
 		c.mu.Unlock()
 		return nil
 	}
-	next := c.order.ack(offset, popMs)
+	next := c.order.Ack(offset, popMs)
 	if next >= 0 {
 		s.cfg.Offsets.Commit(group, name, queue, next)
 		if c.order != nil {
 			s.orderChanged(c)
 		}
 	}
-	free := next >= 0 && !c.order.blocks("", nowMs)
+	free := next >= 0 && !c.order.Blocks("", nowMs)
 	c.mu.Unlock()
 	if next == -1 {
 		return refuse(protocol.MessageIllegal, "offset is illegal, key:%s@%d, old:%d, commit:%d, next:%d", name, queue, offset, offset, next)
@@ -100,7 +117,7 @@ func (s *Service) changeInOrder(c *protocol.Call, cur *cursor, k *Handle, offset
 	var answer protocol.ChangeInvisibleTimeResponse
 	cur.mu.Lock()
 	if committed, ok := s.cfg.Offsets.Get(cur.shelf.group, cur.shelf.topic, cur.id); !ok || offset >= committed {
-		if cur.order.change(offset, k.PopMs, now+invisibleMs) {
+		if cur.order.Change(offset, k.PopMs, now+invisibleMs) {
 			s.orderChanged(cur)
 		}
 		answer = protocol.ChangeInvisibleTimeResponse{PopTime: k.PopMs, InvisibleTime: now + invisibleMs - k.PopMs, ReviveQid: k.Revive}
@@ -171,7 +188,7 @@ func (s *Service) Persist(now time.Time) error {
 }
 
 func (s *Service) orderTable(now time.Time) orderFile {
-	f := orderFile{Table: make(map[string]map[int32]*OrderInfo)}
+	f := orderFile{Table: make(map[string]map[int32]*order.Entry)}
 	s.shelves.each(func(x *shelf) {
 		for _, c := range x.all() {
 			c.mu.Lock()
@@ -181,9 +198,9 @@ func (s *Service) orderTable(now time.Time) orderFile {
 			if c.order != nil {
 				key := x.name + "@" + x.groupName
 				if f.Table[key] == nil {
-					f.Table[key] = make(map[int32]*OrderInfo)
+					f.Table[key] = make(map[int32]*order.Entry)
 				}
-				f.Table[key][c.id] = c.order.clone()
+				f.Table[key][c.id] = c.order.Clone()
 			}
 			c.mu.Unlock()
 		}

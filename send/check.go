@@ -33,6 +33,7 @@ type seen struct {
 	ranked     bool // it has a priority
 	further    int  // queues beside its own that INNER_MULTI_DISPATCH names:
 	multi      []byte
+	lite       []byte // it goes to that lite topic of its topic
 }
 
 // look reads the properties that matter here in one pass, without allocation.
@@ -71,6 +72,8 @@ func look(props []byte) (seen, *protocol.Error) {
 			s.priority, s.ranked = priority(value)
 		case message.PropInnerMultiDispatch:
 			s.further, s.multi = bytes.Count(value, []byte{','})+1, value
+		case message.PropLiteTopic:
+			s.lite = value
 		}
 		return true
 	})
@@ -122,11 +125,13 @@ var ours = []string{message.PropCluster, message.PropMsgRegion, message.PropTrac
 
 // properties appends the client's properties and those that the broker adds to dst.
 func (s *Service) properties(dst, props []byte, found *seen) []byte {
-	if unranked := found.ranked && !found.byPriority(); found.cluster || found.popCk || unranked {
+	lite := len(found.lite) > 0
+	if unranked := found.ranked && !found.byPriority(); found.cluster || found.popCk || unranked || lite {
 		message.EachProperty(props, func(name, value []byte) bool {
 			switch {
 			case slices.Contains(ours, string(name)):
 			case unranked && string(name) == message.PropPriority:
+			case lite && string(name) == message.PropInnerMultiDispatch:
 			default:
 				dst = message.AppendProperty(dst, string(name), value)
 			}
@@ -134,6 +139,9 @@ func (s *Service) properties(dst, props []byte, found *seen) []byte {
 		})
 	} else {
 		dst = append(dst, props...)
+	}
+	if lite {
+		dst = message.AppendProperty(dst, message.PropInnerMultiDispatch, found.multi)
 	}
 	if found.uniq == nil {
 		dst = message.AppendProperty(dst, message.PropUniqKey, s.cfg.NewID())

@@ -246,6 +246,21 @@ func TestService_Send_FurtherQueues(t *testing.T) {
 	}
 }
 
+// A message for a lite topic goes into its queue, whatever queues the client named; a name that is none is refused.
+func TestService_Send_Lite(t *testing.T) {
+	d := open(t)
+	props := "INNER_MULTI_DISPATCH\x01%LMQ%1,%LMQ%2\x02__LITE_TOPIC\x01a\x02"
+	if c := d.send(protocol.SendMessageV2, "plain", props, []byte("x")); c.Code != protocol.Success {
+		t.Fatalf("%+v", c)
+	}
+	d.wantRung("1 in plain, plain 1, %LMQ%$plain$a 1")
+	for _, name := range []string{"a,b", "a/b", "a$b", strings.Repeat("x", 250)} {
+		if c := d.send(protocol.SendMessageV2, "plain", "__LITE_TOPIC\x01"+name+"\x02", []byte("x")); c.Code != protocol.MessageIllegal || !strings.Contains(c.Remark, "__LITE_TOPIC") {
+			t.Errorf("%q: %d %s", name, c.Code, c.Remark)
+		}
+	}
+}
+
 type cq = consumequeue.Queue
 
 func (d *desk) noBell(*protocol.Turn, *consumequeue.Queue) {}

@@ -209,6 +209,9 @@ func (s *Service) stageOne(c *protocol.Call, h *protocol.SendMessageRequest, q *
 	if e != nil {
 		return e
 	}
+	if e := seen.toLite(h.Topic); e != nil {
+		return e
+	}
 	if group, dead := s.dead(c, h); dead {
 		if name := topic.DLQTopic(string(group)); s.cfg.Topics.Get([]byte(name)) == nil {
 			s.createDLQ(c, name)

@@ -1,17 +1,18 @@
-package pop
+// Package order keeps what a group has popped of a queue in order: nobody gets more of that queue before it is acknowledged
+// or visible again. It is pure: the callers hold the locks and know the time.
+package order
 
 import (
 	"maps"
 	"slices"
 )
 
-// OrderInfo is what a group has popped of a queue in order: nobody gets more of that queue before these are acknowledged or
-// visible again. It is an entry of consumerOrderInfo.json:
+// Entry is what one pop found. It is an entry of consumerOrderInfo.json, and nil where nothing was popped yet:
 //
 //	{"table":{"T@G":{0:{"a":"…","cm":1,"i":60000,"l":1700000000000,"o":[100,1],"oc":{101:1},"ot":{101:1700000090000},"popTime":1700000000000}}}}
 //
 // Source: Java QueueLevelConsumerManager.
-type OrderInfo struct {
+type Entry struct {
 	Attempt     *string         `json:"a"`
 	Committed   int64           `json:"cm"` // bit i: message i is acknowledged
 	InvisibleMs int64           `json:"i"`
@@ -22,10 +23,10 @@ type OrderInfo struct {
 	PopMs       int64           `json:"popTime"`
 }
 
-// newOrder makes the entry of a pop at now that found the offsets, after the entry of the pop before it, which may be nil. A
+// Next makes the entry of a pop at now that found the offsets, after the entry of the pop before it, which may be nil. A
 // message that comes again counts once more, unless the client asks for its last attempt again.
-func newOrder(old *OrderInfo, attempt string, invisibleMs, nowMs int64, offsets []int64) *OrderInfo {
-	o := &OrderInfo{InvisibleMs: invisibleMs, LastMs: nowMs, PopMs: nowMs, Offsets: slices.Clone(offsets)}
+func Next(old *Entry, attempt string, invisibleMs, nowMs int64, offsets []int64) *Entry {
+	o := &Entry{InvisibleMs: invisibleMs, LastMs: nowMs, PopMs: nowMs, Offsets: slices.Clone(offsets)}
 	for i := 1; i < len(o.Offsets); i++ {
 		o.Offsets[i] -= o.Offsets[0]
 	}
@@ -50,29 +51,29 @@ func newOrder(old *OrderInfo, attempt string, invisibleMs, nowMs int64, offsets 
 	return o
 }
 
-func (o *OrderInfo) is(attempt string) bool {
+func (o *Entry) is(attempt string) bool {
 	return attempt != "" && o.Attempt != nil && *o.Attempt == attempt
 }
 
-func (o *OrderInfo) offset(i int) int64 {
+func (o *Entry) offset(i int) int64 {
 	if i == 0 {
 		return o.Offsets[0]
 	}
 	return o.Offsets[0] + o.Offsets[i]
 }
 
-func (o *OrderInfo) acked(i int) bool { return i < 64 && o.Committed&(1<<i) != 0 }
+func (o *Entry) acked(i int) bool { return i < 64 && o.Committed&(1<<i) != 0 }
 
 // visible is when message i may be popped again.
-func (o *OrderInfo) visible(i int) int64 {
+func (o *Entry) visible(i int) int64 {
 	if ms, ok := o.VisibleMs[o.offset(i)]; ok {
 		return ms
 	}
 	return o.PopMs + o.InvisibleMs
 }
 
-// freeAt is when the queue may be popped again if nobody acknowledges anything; 0 is at once.
-func (o *OrderInfo) freeAt() (ms int64) {
+// FreeAt is when the queue may be popped again if nobody acknowledges anything; 0 is at once.
+func (o *Entry) FreeAt() (ms int64) {
 	if o == nil {
 		return 0
 	}
@@ -84,14 +85,14 @@ func (o *OrderInfo) freeAt() (ms int64) {
 	return ms
 }
 
-// blocks tells whether the queue may not be popped: a message is still invisible, and it is not the same attempt.
-func (o *OrderInfo) blocks(attempt string, nowMs int64) bool {
-	return o != nil && !o.is(attempt) && nowMs < o.freeAt()
+// Blocks tells whether the queue may not be popped: a message is still invisible, and it is not the same attempt.
+func (o *Entry) Blocks(attempt string, nowMs int64) bool {
+	return o != nil && !o.is(attempt) && nowMs < o.FreeAt()
 }
 
-// ack marks a message and returns the offset to commit. It is -1 if the pop had no such message, and -2 if the handle is of
+// Ack marks a message and returns the offset to commit. It is -1 if the pop had no such message, and -2 if the handle is of
 // another pop.
-func (o *OrderInfo) ack(offset, popMs int64) (next int64) {
+func (o *Entry) Ack(offset, popMs int64) (next int64) {
 	switch {
 	case o == nil:
 		return offset + 1
@@ -113,7 +114,7 @@ func (o *OrderInfo) ack(offset, popMs int64) (next int64) {
 	return o.offset(len(o.Offsets)-1) + 1
 }
 
-func (o *OrderInfo) index(offset int64) int {
+func (o *Entry) index(offset int64) int {
 	for i := range o.Offsets {
 		if o.offset(i) == offset {
 			return i
@@ -122,8 +123,8 @@ func (o *OrderInfo) index(offset int64) int {
 	return -1
 }
 
-// change says from when on a message may be popped again. It returns false if the handle is of another pop.
-func (o *OrderInfo) change(offset, popMs, visibleMs int64) bool {
+// Change says from when on a message may be popped again. It returns false if the handle is of another pop.
+func (o *Entry) Change(offset, popMs, visibleMs int64) bool {
 	if o == nil || popMs != o.PopMs || o.index(offset) < 0 {
 		return false
 	}
@@ -134,23 +135,30 @@ func (o *OrderInfo) change(offset, popMs, visibleMs int64) bool {
 	return true
 }
 
-// count appends to the answer of a pop how often its messages were consumed in vain. Clients before 5.0 know the number of
-// the queue only: the least of all.
-func (o *OrderInfo) count(f *infos, retry byte, queue int32) {
-	least := int32(0)
-	if len(o.Consumed) == len(o.Offsets) {
-		least = 1<<31 - 1
+// Suspend hands the whole pop back until visibleMs, as one that did not count. It returns false if the handle is of another
+// pop. Source: Java MemoryConsumerOrderInfoManager.suspendQueue.
+func (o *Entry) Suspend(popMs, visibleMs int64) bool {
+	if o == nil || popMs != o.PopMs {
+		return false
 	}
-	for i := range o.Offsets {
-		if n, ok := o.Consumed[o.offset(i)]; ok {
-			f.count(retry, queue, o.offset(i), n)
-			least = min(least, n)
-		}
+	for offset, times := range o.Consumed {
+		o.Consumed[offset] = max(times-1, 0)
 	}
-	f.count(retry, queue, -1, least)
+	o.VisibleMs, o.InvisibleMs = nil, visibleMs-o.PopMs
+	return true
 }
 
-func (o *OrderInfo) clone() *OrderInfo {
+// Counts shows the messages and how often each was popped before; known is false where that was never counted.
+func (o *Entry) Counts(show func(offset int64, times int32, known bool)) {
+	for i := range o.Offsets {
+		offset := o.offset(i)
+		times, known := o.Consumed[offset]
+		show(offset, times, known)
+	}
+}
+
+// Clone returns a copy that shares nothing.
+func (o *Entry) Clone() *Entry {
 	d := *o
 	d.Offsets, d.Consumed, d.VisibleMs = slices.Clone(o.Offsets), maps.Clone(o.Consumed), maps.Clone(o.VisibleMs)
 	return &d
