@@ -34,7 +34,11 @@ type testBroker struct {
 	sends   int
 	pulls   int
 	queries int
-	spoil   int // the query that finds nothing
+	spoil   int    // the query that finds nothing
+	asked   string // type and expression of the last pull
+	halves  []*protocol.Command
+	commits int
+	lose    int // the commit whose message is not stored
 
 	registered []string // bodies of registrations
 	created    []string // topics
@@ -123,6 +127,8 @@ func (b *testBroker) serve(nc net.Conn) {
 			answer(c.Form, 0, c.Opaque, func(w *protocol.FrameWriter) { w.Int("offset", int64(n)) })
 		case protocol.QueryMessage:
 			b.query(&c, answer)
+		case protocol.EndTransaction:
+			b.end(&c, answer)
 		case protocol.RegisterBroker:
 			b.registered = append(b.registered, string(c.Body))
 			answer(c.Form, 0, c.Opaque, func(w *protocol.FrameWriter) { w.Body() })
@@ -139,6 +145,17 @@ func (b *testBroker) serve(nc net.Conn) {
 func (b *testBroker) send(c *protocol.Command, answer func(protocol.Form, int32, int32, func(*protocol.FrameWriter))) {
 	queue := queueOf(c, "b", "e")
 	first := int64(len(b.queues[queue]))
+	if flags, _ := c.Get("f"); string(flags) == "4" {
+		half := *c
+		half.Set("f", "0")
+		b.halves = append(b.halves, &half)
+		answer(c.Form, 0, c.Opaque, func(w *protocol.FrameWriter) {
+			w.Int("queueOffset", int64(len(b.halves)-1))
+			w.Str("msgId", fmt.Sprintf("7F00000100002A9F%016X", 1000*len(b.halves)))
+			w.Str("transactionId", "key")
+		})
+		return
+	}
 	store := func(_ int32, body, props []byte) error {
 		host := netip.MustParseAddrPort("127.0.0.1:10911")
 		rec := message.AppendRecord(nil, &message.Draft{Topic: []byte("T"), QueueID: int32(queue.id), Body: body, Properties: props, BornHost: host, StoreHost: host})
@@ -165,6 +182,23 @@ func (b *testBroker) send(c *protocol.Command, answer func(protocol.Form, int32,
 	delete(b.waits, queue)
 }
 
+// end ends a transaction that it knows under both its offsets.
+func (b *testBroker) end(c *protocol.Command, answer func(protocol.Form, int32, int32, func(*protocol.FrameWriter))) {
+	number := func(key string) int64 {
+		v, _ := c.Get(key)
+		n, _ := digits(v)
+		return n
+	}
+	code, n := int32(protocol.SystemError), number("tranStateTableOffset")
+	if n < int64(len(b.halves)) && number("commitLogOffset") == 1000*(n+1) && number("commitOrRollback") == 8 {
+		code = protocol.Success
+		if b.commits++; b.commits != b.lose {
+			b.send(b.halves[n], func(protocol.Form, int32, int32, func(*protocol.FrameWriter)) {})
+		}
+	}
+	answer(c.Form, code, c.Opaque, func(w *protocol.FrameWriter) { w.Body() })
+}
+
 func (b *testBroker) query(c *protocol.Command, answer func(protocol.Form, int32, int32, func(*protocol.FrameWriter))) {
 	key, _ := c.Get("key")
 	b.queries++
@@ -188,6 +222,9 @@ func (b *testBroker) pull(c *protocol.Command, answer func(protocol.Form, int32,
 	}
 	queue, from, limit, flags := queueOf(c, "topic", "queueId"), number("queueOffset"), number("maxMsgNums"), number("sysFlag")
 	form, opaque := c.Form, c.Opaque
+	kind, _ := c.Get("expressionType")
+	expression, _ := c.Get("subscription")
+	b.asked = string(kind) + " " + string(expression)
 	try := func() bool {
 		all := b.queues[queue]
 		if from >= int64(len(all)) {
@@ -309,6 +346,61 @@ func TestQuery(t *testing.T) {
 		if res, err = Query(context.Background(), cfg); err != nil || res.OK() || res.Check.Missing != 1 {
 			t.Errorf("%+v, %v", res, err)
 		}
+	}
+}
+
+// Each half message is committed under its own offsets, and a commit whose message is not in the topic is a message missing.
+func TestTransaction(t *testing.T) {
+	for _, form := range []protocol.Form{protocol.JSON, protocol.Binary} {
+		b := startBroker(t)
+		cfg := testConfig(b.Addr().String())
+		cfg.Form = form
+		res, err := Transaction(context.Background(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !res.OK() || res.Messages != cfg.Count || len(b.halves) != int(cfg.Count) || b.commits != int(cfg.Count) {
+			t.Errorf("%+v, %d half messages, %d commits", res, len(b.halves), b.commits)
+		}
+		b.mu.Lock()
+		b.lose = b.commits + 100
+		b.mu.Unlock()
+		cfg.Timeout = 100 * time.Millisecond
+		if res, err = Transaction(context.Background(), cfg); err != nil || res.OK() || res.Check.Missing != 1 {
+			t.Errorf("%+v, %v", res, err)
+		}
+	}
+}
+
+// A broker that does not know what a timed message is delivers all of them early.
+func TestTimer_Early(t *testing.T) {
+	b := startBroker(t)
+	cfg := testConfig(b.Addr().String())
+	cfg.Queues = 1
+	res, err := Timer(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := res.Check; res.OK() || c.Early != cfg.Count || c.Missing+c.Duplicates != 0 || c.Received != cfg.Count {
+		t.Errorf("%+v", res)
+	}
+}
+
+// What a filter leaves out is not missing.
+func TestPull_SQL(t *testing.T) {
+	b := startBroker(t)
+	cfg := testConfig(b.Addr().String())
+	if _, err := Send(context.Background(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	b.deliver = func(_ int, recs [][]byte) [][]byte { return recs[len(recs)-1:] }
+	cfg.SQL, cfg.Max, cfg.Count, cfg.Duration = "n = 42", 10, 0, 5*time.Second
+	res, err := Pull(context.Background(), cfg)
+	if err != nil || !res.OK() || res.Check.Received < 50 || res.Check.Received > 60 {
+		t.Errorf("%+v, %v", res, err)
+	}
+	if !strings.Contains(b.asked, "SQL92 n = 42") {
+		t.Errorf("asked with %q", b.asked)
 	}
 }
 

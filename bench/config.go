@@ -10,6 +10,7 @@ package bench
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"rocketd/protocol"
@@ -28,6 +29,8 @@ type Config struct {
 	Batch    int           // messages a request; more than 1 sends client batches
 	Form     protocol.Form // of the request's header
 	Tag      string        // of every message; none if empty
+	Property string        // of every message, NAME=VALUE; none if empty
+	Counter  string        // name of a property that counts the messages of a connection modulo 100, two digits; none if empty
 	Rate     float64       // messages a second, all connections together; 0 is the closed loop
 	Warmup   time.Duration // before anything counts; Pull has none without Loop
 	Duration time.Duration // of what counts; 0 with Count only
@@ -41,6 +44,10 @@ type Config struct {
 	Broker string // its name, which is part of the handles of popped messages
 	Loop   bool   // Pull: begin again at the end of the queues, until Duration is over
 	Verify bool   // Pull: check the body's checksum in every record
+	SQL    string // Pull: only messages that this SQL92 expression is true of; all if empty
+	Pop    bool   // E2E: pop the messages and acknowledge them, instead of pulling
+
+	timed, half bool // what is sent: timed messages, the first halves of transactions
 }
 
 // Validate says what is wrong with the configuration, in terms of the command's flags.
@@ -63,6 +70,10 @@ func (c *Config) Validate() error {
 		return errors.New("no broker to talk to")
 	case c.Topic == "" || c.Group == "":
 		return errors.New("topic and group must not be empty")
+	case c.Property != "" && !strings.Contains(c.Property, "="):
+		return fmt.Errorf("--property %q: it must be NAME=VALUE", c.Property)
+	case c.Pop && c.Groups > 1:
+		return errors.New("--pop goes with one group only")
 	case c.Rate < 0 || c.Warmup < 0 || c.Duration < 0 || c.Count < 0:
 		return errors.New("rate, warm-up, duration and count must not be negative")
 	case c.Duration == 0 && c.Count == 0:
@@ -80,3 +91,6 @@ func (c *Config) topic(i int) string {
 	}
 	return fmt.Sprintf("%s_%d", c.Topic, i)
 }
+
+// elsewhere tells whether the broker stores what is sent in one queue of its own first, whichever it is sent to.
+func (c *Config) elsewhere() bool { return c.timed || c.half }

@@ -21,17 +21,24 @@ func E2E(ctx context.Context, cfg Config) (*Result, error) {
 		return nil, err
 	}
 	defer r.close()
+	x, err := newExchange(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.drive(); err != nil {
+		return nil, err
+	}
+	return x.result("e2e"), nil
+}
+
+// newExchange adds both sides' connections to a run.
+func newExchange(r *run) (*exchange, error) {
 	s, err := newSending(r)
 	if err != nil {
 		return nil, err
 	}
 	s.acknowledged = func(*sendFrame, int64, int64) {}
-	from := make([]int64, cfg.Queues)
-	for q := range from {
-		from[q] = s.acked[q].first
-	}
-	x := &exchange{sending: s}
-	x.pulling = &pulling{run: r, hold: true, received: x.received}
+	cfg, x := &r.cfg, &exchange{sending: s}
 	for range cfg.Groups {
 		g := &inbox{}
 		for range cfg.Conns {
@@ -40,31 +47,65 @@ func E2E(ctx context.Context, cfg Config) (*Result, error) {
 		}
 		x.groups = append(x.groups, g)
 	}
-	if err := x.pulling.connect(cfg.Groups, from); err != nil {
-		return nil, err
-	}
 	r.drained = x.drained
-	if err := r.drive(); err != nil {
-		return nil, err
+	if cfg.Pop {
+		return x, x.pop()
 	}
-	res := r.result("e2e")
-	res.Check = x.pulling.check
-	s.report(res)
+	return x, x.pull()
+}
+
+// pull connects one consumer for each group, which begins behind what there is.
+func (x *exchange) pull() error {
+	c, err := dialSetup(x.cfg.Addr, x.cfg.Timeout)
+	if err != nil {
+		return err
+	}
+	from, err := c.maxOffsets(&x.cfg)
+	_ = c.Close()
+	if err != nil {
+		return err
+	}
+	p := &pulling{run: x.run, hold: true, received: x.received}
+	x.check = &p.check
+	return p.connect(x.cfg.Groups, from)
+}
+
+// pop connects one consumer that pops.
+func (x *exchange) pop() error {
+	c, err := dialSetup(x.cfg.Addr, x.cfg.Timeout)
+	if err != nil {
+		return err
+	}
+	err = c.createGroup(x.cfg.Group)
+	_ = c.Close()
+	if err != nil {
+		return err
+	}
+	p := &popping{run: x.run, hold: true, acknowledged: func(int64, int64) {}}
+	p.received = func(rec *message.Record, now int64) { x.received(rec, &cursor{queue: int(rec.QueueID)}, now) }
+	x.check = &p.check
+	return x.dial(x.cfg.Addr, &popper{popping: p})
+}
+
+func (x *exchange) result(mode string) *Result {
+	res := x.run.result(mode)
+	res.Check = *x.check
+	x.report(res)
 	for _, g := range x.groups {
 		for _, seen := range g.seen {
 			res.Check.Duplicates += seen.twice
 		}
 	}
 	res.Check.Missing += max(x.wanted()-x.got, 0)
-	return res, nil
+	return res
 }
 
 // exchange is what both sides of a run share.
 type exchange struct {
 	*sending
-	pulling *pulling
-	groups  []*inbox
-	got     int64 // messages of this run, each counted once a group
+	check  *Check // of the consumers
+	groups []*inbox
+	got    int64 // messages of this run, each counted once a group
 }
 
 // inbox is what one group has received.
@@ -96,18 +137,21 @@ func (x *exchange) received(rec *message.Record, c *cursor, now int64) {
 		return
 	}
 	if producer >= len(g.seen) {
-		x.pulling.check.Damaged++
+		x.check.Damaged++
 		return
 	}
 	before := g.seen[producer].seen
 	g.seen[producer].mark(sequence)
 	x.got += g.seen[producer].seen - before
 	if last := &g.last[producer][c.queue]; sequence < *last {
-		x.pulling.check.OutOfOrder++
+		x.check.OutOfOrder++
 	} else {
 		*last = sequence + 1
 	}
 	x.progress = now
+	if now < intended {
+		x.check.Early++
+	}
 	x.record(intended, now)
 	if x.counting {
 		x.messages++

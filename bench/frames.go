@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
+	"rocketd/message"
 	"rocketd/protocol"
 )
 
@@ -29,16 +31,20 @@ type sendFrame struct {
 	bytes             []byte
 	run               uint64
 	form              protocol.Form
-	opaque, key, body int // places in bytes
-	queue, digits     int // place and length of the queue's number
-	messages          int // more than one: a client batch; body is then the first message's
-	size              int // of a message's body, bytes
-	bodyStep          int // from one message of a batch to the next
+	opaque, key, body int   // places in bytes
+	queue, digits     int   // place and length of the queue's number
+	messages          int   // more than one: a client batch; body is then the first message's
+	size              int   // of a message's body, bytes
+	bodyStep          int   // from one message of a batch to the next
+	counter, due      int   // places of the counting property and of the time of a timed message; 0: there is none
+	base              int64 // timed: when the generator's clock was 0, ns since 1970
 }
 
 const (
 	idSize    = 24
 	keyPrefix = "AC1100010001" // then 4 digits of the run and 16 of producer and sequence
+
+	producerGroup = "rocketd_bench"
 )
 
 // newSendFrame builds the request for the queues of a topic that have as many digits as the one that is given.
@@ -47,6 +53,20 @@ func newSendFrame(cfg *Config, run uint64, topic string, queue int) *sendFrame {
 	props := "UNIQ_KEY\x01" + keyPrefix + fmt.Sprintf("%04X%016X", uint16(run>>20), 0) + "\x02WAIT\x01true\x02"
 	if cfg.Tag != "" {
 		props += "TAGS\x01" + cfg.Tag + "\x02"
+	}
+	if cfg.Counter != "" {
+		props += cfg.Counter + "\x0100\x02"
+	}
+	flags := int32(0)
+	if cfg.half {
+		flags = message.FlagPrepared
+		props += message.PropTransactionPrepared + "\x01true\x02" + message.PropProducerGroup + "\x01" + producerGroup + "\x02"
+	}
+	if cfg.timed {
+		props += message.PropTimerDeliverMs + "\x01" + strconv.FormatInt(time.Now().Add(time.Hour).UnixMilli(), 10) + "\x02"
+	}
+	if name, value, ok := strings.Cut(cfg.Property, "="); ok {
+		props += name + "\x01" + value + "\x02"
 	}
 	size, batch, form := cfg.Size, cfg.Batch, cfg.Form
 	text := make([]byte, size)
@@ -68,12 +88,12 @@ func newSendFrame(cfg *Config, run uint64, topic string, queue int) *sendFrame {
 	}
 
 	w := protocol.NewFrame(nil, form, code, opaque, 0, "")
-	w.Str("a", "rocketd_bench")
+	w.Str("a", producerGroup)
 	w.Str("b", topic)
 	w.Str("c", "TBW102")
 	w.Int("d", int64(cfg.Queues))
 	w.Int("e", int64(queue))
-	w.Int("f", 0)
+	w.Int("f", int64(flags))
 	w.Int("g", time.Now().UnixMilli())
 	w.Int("h", 0)
 	w.Str("i", headerProps)
@@ -96,22 +116,41 @@ func newSendFrame(cfg *Config, run uint64, topic string, queue int) *sendFrame {
 	if batch > 1 {
 		f.body += 20
 	}
+	if cfg.Counter != "" {
+		f.counter = f.property(props, cfg.Counter)
+	}
+	if cfg.timed {
+		f.due = f.property(props, message.PropTimerDeliverMs)
+	}
 	return f
 }
 
-// append appends the request with its own opaque, queue, keys and identities. sequence counts messages.
+// property is where the value of one of the properties of the first message starts.
+func (f *sendFrame) property(props, name string) int {
+	at := strings.Index(props, "\x02"+name+"\x01") + len(name) + 2
+	if f.form == protocol.JSON && f.messages == 1 { // a separator is \u0001 or \u0002
+		at += 5 * (strings.Count(props[:at], "\x01") + strings.Count(props[:at], "\x02"))
+	}
+	return bytes.Index(f.bytes, []byte(message.PropUniqKey)) + at
+}
+
+// append appends the request with its own opaque, queue, keys and identities. sequence counts messages. A timed message is due
+// when it should have left; with 0, in an hour.
 func (f *sendFrame) append(out []byte, slot, queue int, producer, sequence uint32, intended int64) []byte {
 	at := len(out)
 	out = append(out, f.bytes...)
 	b := out[at:]
 	putOpaque(b[f.opaque:], f.form, int32(firstOpaque+slot))
-	for i := f.digits - 1; i >= 0; i-- {
-		b[f.queue+i] = byte('0' + queue%10)
-		queue /= 10
+	putDecimal(b[f.queue:][:f.digits], int64(queue))
+	if f.due > 0 && intended > 0 {
+		putDecimal(b[f.due:][:13], (f.base+intended)/1e6)
 	}
 	for i := range f.messages {
 		step := i * f.bodyStep
 		putHex(b[f.key+step:], uint64(producer)<<32|uint64(sequence)+uint64(i))
+		if f.counter > 0 {
+			putDecimal(b[f.counter+step:][:2], int64(sequence+uint32(i))%100)
+		}
 		if body := b[f.body+step:]; f.size >= idSize {
 			binary.BigEndian.PutUint64(body, f.run)
 			binary.BigEndian.PutUint32(body[8:], producer)
@@ -127,9 +166,14 @@ func putOpaque(b []byte, form protocol.Form, opaque int32) {
 		binary.BigEndian.PutUint32(b, uint32(opaque))
 		return
 	}
-	for i := 9; i >= 0; i-- {
-		b[i] = byte('0' + opaque%10)
-		opaque /= 10
+	putDecimal(b[:10], int64(opaque))
+}
+
+// putDecimal fills b with the last digits of a number.
+func putDecimal(b []byte, v int64) {
+	for i := len(b) - 1; i >= 0; i-- {
+		b[i] = byte('0' + v%10)
+		v /= 10
 	}
 }
 
@@ -240,6 +284,25 @@ func (r *response) jsonField(key string, hint *int) (int64, bool) {
 		*hint = at
 	}
 	return digits(r.header[at+len(quoted):])
+}
+
+// text is the value of an ext field that needs no escaping; nil if there is none.
+func (r *response) text(key string) []byte {
+	if r.form == protocol.JSON {
+		_, rest, _ := bytes.Cut(r.header, []byte(`"`+key+`":"`))
+		value, _, _ := bytes.Cut(rest, []byte{'"'})
+		return value
+	}
+	at := r.seek(key)
+	if at < 0 {
+		return nil
+	}
+	value := r.header[at+2+len(key):]
+	n := binary.BigEndian.Uint32(value)
+	if uint64(n) > uint64(len(value)-4) {
+		return nil
+	}
+	return value[4 : 4+n]
 }
 
 // explain says what an answer with another code than 0 means.

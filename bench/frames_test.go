@@ -13,8 +13,9 @@ import (
 func TestSendFrame(t *testing.T) {
 	for _, form := range []protocol.Form{protocol.JSON, protocol.Binary} {
 		for _, batch := range []int{1, 3} {
-			f := newSendFrame(&Config{Form: form, Queues: 400, Size: 50, Batch: batch, Tag: "TagA"}, 0xABCD, "Topic", 100)
-			frame := f.append(nil, 7, 321, 5, 100, 12345)
+			f := newSendFrame(&Config{Form: form, Queues: 400, Size: 50, Batch: batch, Tag: "TagA", Counter: "n", Property: "say=\"hi\"", timed: true, half: true}, 0xABCD, "Topic", 100)
+			f.base = 1_795_000_000_000_000_000
+			frame := f.append(nil, 7, 321, 5, 100, 12_000_000_000)
 			var c protocol.Command
 			if err := c.Decode(frame[4:]); err != nil {
 				t.Fatal(err)
@@ -26,7 +27,18 @@ func TestSendFrame(t *testing.T) {
 			if queue, _ := c.Get("e"); string(topic) != "Topic" || string(queue) != "321" {
 				t.Errorf("topic %s queue %s", topic, queue)
 			}
+			if flags, _ := c.Get("f"); string(flags) != "4" {
+				t.Errorf("flags %s, want those of a half message", flags)
+			}
 			check := func(n int, body, props []byte) {
+				for name, want := range map[string]string{"say": `"hi"`, "n": fmt.Sprintf("%02d", n), "TRAN_MSG": "true", "PGROUP": "rocketd_bench"} {
+					if v, _ := message.Property(props, name); string(v) != want {
+						t.Errorf("property %s of message %d is %q, want %q", name, n, v, want)
+					}
+				}
+				if due, _ := message.Property(props, "TIMER_DELIVER_MS"); n == 0 && string(due) != "1795000012000" {
+					t.Errorf("due at %s", due)
+				}
 				key, _ := message.Property(props, "UNIQ_KEY")
 				if want := fmt.Sprintf("AC11000100010000%08x%08x", 5, 100+n); string(key) != want {
 					t.Errorf("key of message %d is %s, want %s", n, key, want)
@@ -34,7 +46,7 @@ func TestSendFrame(t *testing.T) {
 				if tag, _ := message.Property(props, "TAGS"); string(tag) != "TagA" {
 					t.Errorf("tag of message %d is %s", n, tag)
 				}
-				want := []byte{0, 0, 0, 0, 0, 0, 0xAB, 0xCD, 0, 0, 0, 5, 0, 0, 0, byte(100 + n), 0, 0, 0, 0, 0, 0, 0x30, 0x39}
+				want := []byte{0, 0, 0, 0, 0, 0, 0xAB, 0xCD, 0, 0, 0, 5, 0, 0, 0, byte(100 + n), 0, 0, 0, 0x02, 0xCB, 0x41, 0x78, 0x00}
 				if len(body) != 50 || !bytes.HasPrefix(body, want) {
 					t.Errorf("body of message %d is %x", n, body)
 				}

@@ -25,17 +25,27 @@ func Pop(ctx context.Context, cfg Config) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = c.ask(1, func(out []byte, i int) []byte {
-		w := protocol.NewFrame(out, cfg.Form, protocol.UpdateAndCreateSubscriptiongroup, int32(firstOpaque+i), 0, "")
-		w.Body()
-		w.Append([]byte(`{"groupName":"` + cfg.Group + `","consumeEnable":true,"retryQueueNums":1,"retryMaxTimes":16}`))
-		return w.Finish()
-	}, func(_ int, frame []byte, r *response) error { return succeed(frame, r) })
+	err = c.createGroup(cfg.Group)
 	_ = c.Close()
 	if err != nil {
-		return nil, fmt.Errorf("cannot create group %s: %w", cfg.Group, err)
+		return nil, err
 	}
 	all := &popping{run: r, seen: make(map[int64]struct{}), unfinished: cfg.Conns}
+	all.received = func(rec *message.Record, _ int64) {
+		if _, twice := all.seen[rec.Physical]; twice {
+			all.check.Duplicates++
+		}
+		all.seen[rec.Physical] = struct{}{}
+		if r.counting {
+			r.bytes += int64(len(rec.Body))
+		}
+	}
+	all.acknowledged = func(issued, now int64) {
+		r.record(issued, now)
+		if r.counting {
+			r.messages++
+		}
+	}
 	for range cfg.Conns {
 		if err := r.dial(cfg.Addr, &popper{popping: all}); err != nil {
 			return nil, err
@@ -58,7 +68,11 @@ type popping struct {
 	*run
 	seen       map[int64]struct{} // physical offsets of what came
 	unfinished int
+	hold       bool // wait for messages, and do not wait for the acknowledgements before the next pop
 	check      Check
+
+	received     func(rec *message.Record, now int64)
+	acknowledged func(issued, now int64)
 }
 
 // popper is one connection that pops.
@@ -67,40 +81,51 @@ type popper struct {
 	issued int64  // when the pop left whose messages are to be acknowledged
 	acks   []byte // frames that may leave
 	unsaid int    // how many of them
-	open   int    // requests of this connection without an answer
+	acking int    // acknowledgements without an answer
+	asked  bool   // a pop is open
 	done   bool
 }
 
 const popOpaque = firstOpaque + 100
 
 func (p *popper) due() int64 {
-	if p.unsaid > 0 || p.active && p.open == 0 && !p.done {
+	if p.unsaid > 0 || p.mayPop() {
 		return 0
 	}
 	return never
 }
 
+func (p *popper) mayPop() bool {
+	if p.hold {
+		return !p.asked
+	}
+	return p.active && !p.asked && p.acking+p.unsaid == 0 && !p.done
+}
+
 func (p *popper) fill(out []byte, now int64) []byte {
 	if p.unsaid > 0 {
 		out = append(out, p.acks...)
-		p.open += p.unsaid
-		p.run.open += int64(p.unsaid)
+		p.acking += p.unsaid
+		p.open += int64(p.unsaid)
 		p.acks, p.unsaid = p.acks[:0], 0
+	}
+	if !p.mayPop() {
 		return out
 	}
-	if !p.active || p.open > 0 || p.done {
-		return out
+	p.issued, p.asked = max(now, 1), true
+	wait := int64(0)
+	if p.hold {
+		wait = holdFor.Milliseconds()
+	} else {
+		p.open++
 	}
-	p.issued = max(now, 1)
-	p.open++
-	p.run.open++
-	w := protocol.NewFrame(out, p.cfg.Form, protocol.PopMessage, popOpaque, 0, "")
+	w := protocol.NewFrame(out, protocol.JSON, protocol.PopMessage, popOpaque, 0, "")
 	w.Str("consumerGroup", p.cfg.Group)
 	w.Str("topic", p.cfg.Topic)
 	w.Int("queueId", -1)
 	w.Int("maxMsgNums", int64(min(p.cfg.Max, 32)))
 	w.Int("invisibleTime", invisible)
-	w.Int("pollTime", 0)
+	w.Int("pollTime", wait)
 	w.Int("bornTime", time.Now().UnixMilli())
 	w.Int("initMode", 0)
 	w.Str("expType", "TAG")
@@ -114,25 +139,32 @@ func (p *popper) answer(frame []byte, now int64) error {
 	if err != nil {
 		return err
 	}
-	if p.open == 0 {
+	popped := r.opaque == popOpaque
+	if popped && !p.asked || !popped && p.acking == 0 {
 		return fmt.Errorf("the broker answered request %d, which is not open", r.opaque)
 	}
-	p.open--
-	p.run.open--
-	p.progress = now
+	if popped {
+		p.asked = false
+	} else {
+		p.acking--
+	}
+	if !popped || !p.hold {
+		p.open--
+		p.progress = now
+	}
 	switch {
-	case r.opaque != popOpaque && r.code == protocol.Success:
+	case !popped && r.code == protocol.Success:
 		if bytes.Contains(r.header, []byte("another broker")) {
 			return fmt.Errorf("the broker is not %s; say --broker NAME", p.cfg.Broker)
 		}
-		p.record(p.issued, now)
-		if p.counting {
-			p.messages++
-		}
+		p.acknowledged(p.issued, now)
 		return nil
-	case r.opaque == popOpaque && r.code == protocol.Success:
-		return p.take(&r)
-	case r.opaque == popOpaque && r.code == protocol.PollingTimeout: // nothing is left
+	case popped && r.code == protocol.Success:
+		return p.take(&r, now)
+	case popped && r.code == protocol.PollingTimeout: // nothing is left, or came
+		if p.hold {
+			return nil
+		}
 		p.done = true
 		if p.unfinished--; p.unfinished == 0 {
 			p.left = 0
@@ -143,28 +175,22 @@ func (p *popper) answer(frame []byte, now int64) error {
 }
 
 // take makes the acknowledgements of the messages of an answer.
-func (p *popper) take(r *response) error {
-	popTime, queue, starts := text(r, "popTime"), text(r, "reviveQid"), text(r, "startOffsetInfo")
+func (p *popper) take(r *response, now int64) error {
+	popTime, queue, starts := r.text("popTime"), r.text("reviveQid"), r.text("startOffsetInfo")
 	for body := r.body; len(body) > 0; {
 		rec, err := message.Decode(body)
 		if err != nil {
 			return fmt.Errorf("record in the answer to a pop: %w", err)
 		}
 		body = body[rec.Size:]
-		if _, twice := p.seen[rec.Physical]; twice {
-			p.check.Duplicates++
-		}
-		p.seen[rec.Physical] = struct{}{}
 		p.check.Received++
-		if p.counting {
-			p.bytes += int64(len(rec.Body))
-		}
+		p.received(&rec, now)
 		id := strconv.Itoa(int(rec.QueueID))
 		handle, has := message.Property(rec.Properties, message.PropPopCK)
 		if !has {
 			handle = fmt.Appendf(nil, "%s %s %d %s 0 %s %s %d", startOf(starts, id), popTime, invisible, queue, p.cfg.Broker, id, rec.QueueOffset)
 		}
-		w := protocol.NewFrame(p.acks, p.cfg.Form, protocol.AckMessage, int32(popOpaque+1+p.unsaid), 0, "")
+		w := protocol.NewFrame(p.acks, protocol.JSON, protocol.AckMessage, int32(popOpaque+1+p.unsaid), 0, "")
 		w.Str("consumerGroup", p.cfg.Group)
 		w.Str("topic", p.cfg.Topic)
 		w.Str("queueId", id)
@@ -175,13 +201,6 @@ func (p *popper) take(r *response) error {
 		p.unsaid++
 	}
 	return nil
-}
-
-// text is the value of a field of a JSON header that needs no escaping.
-func text(r *response, key string) []byte {
-	_, rest, _ := bytes.Cut(r.header, []byte(`"`+key+`":"`))
-	value, _, _ := bytes.Cut(rest, []byte{'"'})
-	return value
 }
 
 // startOf is the start offset of a queue in startOffsetInfo: entries "0 queue offset", joined by semicolons.

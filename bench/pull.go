@@ -138,6 +138,21 @@ func (l *puller) request(out []byte, i int) []byte {
 	return appendPull(out, cfg, i, c.queue, c.next, group, flags)
 }
 
+// filter is the type of an expression, and the expression.
+func (c *Config) filter() (kind, expression string) {
+	if c.SQL != "" {
+		return "SQL92", c.SQL
+	}
+	return "TAG", "*"
+}
+
+// skipped counts offsets that a group was led past without a message: those of a filter's messages are meant to be.
+func (p *pulling) skipped(n int64) {
+	if p.cfg.SQL == "" {
+		p.check.Missing += n
+	}
+}
+
 // appendPull appends a request for the messages of a queue from an offset on.
 func appendPull(out []byte, cfg *Config, slot, queue int, offset int64, group string, flags int64) []byte {
 	w := protocol.NewFrame(out, cfg.Form, protocol.PullMessage, int32(firstOpaque+slot), 0, "")
@@ -149,9 +164,10 @@ func appendPull(out []byte, cfg *Config, slot, queue int, offset int64, group st
 	w.Int("sysFlag", flags)
 	w.Int("commitOffset", 0)
 	w.Int("suspendTimeoutMillis", holdFor.Milliseconds())
-	w.Str("subscription", "*")
+	kind, expression := cfg.filter()
+	w.Str("subscription", expression)
 	w.Int("subVersion", 0)
-	w.Str("expressionType", "TAG")
+	w.Str("expressionType", kind)
 	w.Body()
 	return w.Finish()
 }
@@ -178,7 +194,7 @@ func (l *puller) answer(frame []byte, now int64) error {
 		err = l.records(r.body, c, now)
 		if known && next > c.next { // passed over without a word
 			if c.sure {
-				l.check.Missing += next - c.next
+				l.skipped(next - c.next)
 			}
 			c.next = next
 		}
@@ -187,7 +203,7 @@ func (l *puller) answer(frame []byte, now int64) error {
 			return errors.New("the broker's answer to a pull has no nextBeginOffset")
 		}
 		if r.code != protocol.PullOffsetMoved && c.sure {
-			l.check.Missing += max(next-c.next, 0)
+			l.skipped(max(next-c.next, 0))
 		}
 		atEnd := r.code == protocol.PullNotFound || r.code == protocol.PullOffsetMoved && next <= c.next
 		c.sure = c.sure && r.code != protocol.PullOffsetMoved
@@ -228,7 +244,7 @@ func (l *puller) records(body []byte, c *cursor, now int64) error {
 		case rec.QueueOffset < c.next:
 			l.check.Duplicates++
 		case c.sure:
-			l.check.Missing += rec.QueueOffset - c.next
+			l.skipped(rec.QueueOffset - c.next)
 		}
 		c.next, c.sure = rec.QueueOffset+1, true
 		if int(rec.QueueID) != c.queue || l.cfg.Verify && checksum(rec.Body) != rec.BodyCRC {

@@ -10,7 +10,7 @@ import (
 
 // Result is what a run found. Its JSON form is what scripts read.
 type Result struct {
-	Mode     string           `json:"mode"` // send, pull, e2e, query, route or storm
+	Mode     string           `json:"mode"` // send, pull, pop, e2e, timer, transaction, query, route or storm
 	Addr     string           `json:"addr"`
 	Topic    string           `json:"topic"`
 	Topics   int              `json:"topics,omitempty"`
@@ -35,7 +35,8 @@ type Result struct {
 }
 
 // Latency is a distribution in microseconds. Send: from the intended start to the answer. Pull: of a request. Storm: of
-// a route. E2E: from the intended start to the message in the consumer's hands.
+// a route. E2E: from the intended start to the message in the consumer's hands. Timer: from its time to there. Transaction: from
+// the start of its first request to the answer to its second.
 type Latency struct {
 	Samples uint64  `json:"samples"`
 	Min     float64 `json:"min"`
@@ -57,6 +58,7 @@ type Check struct {
 	Duplicates   int64 `json:"duplicates"`
 	OutOfOrder   int64 `json:"outOfOrder"` // E2E: messages of one producer and queue that overtook each other
 	Damaged      int64 `json:"damaged"`    // checksums that do not fit
+	Early        int64 `json:"early"`      // timed messages that came before their time
 }
 
 // Cost is what the server used.
@@ -69,7 +71,7 @@ type Cost struct {
 // promises an order only to who waits for the answer before he sends the next.
 func (r *Result) OK() bool {
 	c := r.Check
-	return len(r.Failures) == 0 && c.Unanswered == 0 && c.Missing == 0 && c.Duplicates == 0 && c.Damaged == 0 && r.Messages > 0
+	return len(r.Failures) == 0 && c.Unanswered == 0 && c.Missing == 0 && c.Duplicates == 0 && c.Damaged == 0 && c.Early == 0 && r.Messages > 0
 }
 
 func (r *run) result(mode string) *Result {
@@ -96,7 +98,7 @@ func (r *run) result(mode string) *Result {
 	default:
 		res.InFlight, res.Batch, res.Size = r.cfg.InFlight, r.cfg.Batch, r.cfg.Size
 		res.Topics = r.cfg.Topics
-		if mode == "e2e" {
+		if mode == "e2e" || mode == "timer" {
 			res.Groups = r.cfg.Groups
 		}
 	}
@@ -160,6 +162,8 @@ func (r *Result) Print(w io.Writer) error {
 		what = "queries"
 	case "storm":
 		what = "masters"
+	case "transaction":
+		what = "transactions"
 	}
 	fmt.Fprintf(&b, "\n  rate     %s %s/s   %.1f MB/s   (%s %s in %.2f s)\n",
 		thousands(int64(r.PerSec)), what, r.MBPerSec, thousands(r.Messages), what, r.Seconds)
@@ -173,7 +177,7 @@ func (r *Result) Print(w io.Writer) error {
 	if r.OK() {
 		fmt.Fprintf(&b, "  check    ok: ")
 	} else {
-		fmt.Fprintf(&b, "  check    FAILED: %d unanswered, %d missing, %d duplicates, %d damaged; ", c.Unanswered, c.Missing, c.Duplicates, c.Damaged)
+		fmt.Fprintf(&b, "  check    FAILED: %d unanswered, %d missing, %d duplicates, %d damaged, %d early; ", c.Unanswered, c.Missing, c.Duplicates, c.Damaged, c.Early)
 	}
 	switch r.Mode {
 	case "send":
@@ -182,6 +186,8 @@ func (r *Result) Print(w io.Writer) error {
 		fmt.Fprintf(&b, "%s received", thousands(c.Received))
 	case "route":
 		b.WriteString("every answer was a route")
+	case "transaction":
+		b.WriteString("every transaction was committed, and its message is there")
 	case "storm":
 		b.WriteString("every master was registered, and every answer was a route")
 	case "query":

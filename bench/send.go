@@ -45,6 +45,7 @@ type sending struct {
 	senders []*sender
 
 	acknowledged func(f *sendFrame, intended, now int64)
+	moment       func() int64 // when the next message is due; nil: messages are not timed
 }
 
 // probe is the producer of the first message to each queue; no connection has its number.
@@ -114,6 +115,9 @@ func (s *sending) probe() error {
 	}, func(i int, frame []byte, r *response) error {
 		err := succeed(frame, r)
 		if offset, ok := r.number("queueOffset", &hint); err == nil && ok {
+			if cfg.elsewhere() {
+				i = 0
+			}
 			s.acked[i] = *newSheet(offset + int64(cfg.Batch))
 			return nil
 		}
@@ -196,6 +200,9 @@ func (c *sender) fill(out []byte, now int64) []byte {
 		if c.pause != 0 {
 			at = c.intended()
 		}
+		if c.moment != nil {
+			at = c.moment()
+		}
 		n := c.free[len(c.free)-1]
 		c.free = c.free[:len(c.free)-1]
 		c.slots[n] = slot{at, c.queue, true}
@@ -236,8 +243,12 @@ func (c *sender) answer(frame []byte, now int64) error {
 		return errors.New("the broker's answer to a send has no queueOffset")
 	}
 	f := c.frames[0]
+	sheet := &c.acked[s.queue]
+	if c.cfg.elsewhere() {
+		sheet = &c.acked[0]
+	}
 	for i := range f.messages {
-		c.acked[s.queue].mark(offset + int64(i))
+		sheet.mark(offset + int64(i))
 	}
 	c.acknowledged(f, s.intended, now)
 	return nil

@@ -110,6 +110,20 @@ func (s *setup) createTopics(cfg *Config) error {
 	})
 }
 
+// createGroup creates a consumer group, or leaves it as it is.
+func (s *setup) createGroup(group string) error {
+	err := s.ask(1, func(out []byte, i int) []byte {
+		w := protocol.NewFrame(out, protocol.JSON, protocol.UpdateAndCreateSubscriptiongroup, int32(firstOpaque+i), 0, "")
+		w.Body()
+		w.Append([]byte(`{"groupName":"` + group + `","consumeEnable":true,"retryQueueNums":1,"retryMaxTimes":16}`))
+		return w.Finish()
+	}, func(_ int, frame []byte, r *response) error { return succeed(frame, r) })
+	if err != nil {
+		return fmt.Errorf("cannot create group %s: %w", group, err)
+	}
+	return nil
+}
+
 // maxOffsets asks for the end of each queue of the first topic.
 func (s *setup) maxOffsets(cfg *Config) ([]int64, error) {
 	ends, hint := make([]int64, cfg.Queues), 0

@@ -152,7 +152,7 @@ func (o *options) startOurs(ctx context.Context, w work) (*server, error) {
 	case w.pair:
 		return o.startPair(ctx, o.oursBroker, dir, port)
 	}
-	return o.oursBroker(ctx, dir, port, "brokerName=broker-a", flush(w.sync))
+	return o.oursBroker(ctx, dir, port, append([]string{"brokerName=broker-a", flush(w.sync)}, w.keys...)...)
 }
 
 func (o *options) startJava(ctx context.Context, w work) (*server, error) {
@@ -163,7 +163,7 @@ func (o *options) startJava(ctx context.Context, w work) (*server, error) {
 	case w.pair:
 		return o.startPair(ctx, o.javaBroker, dir, port)
 	}
-	return o.javaBroker(ctx, dir, port, flush(w.sync))
+	return o.javaBroker(ctx, dir, port, append([]string{flush(w.sync)}, w.keys...)...)
 }
 
 func (o *options) oursNames(ctx context.Context, dir string, port int) (*server, error) {

@@ -11,6 +11,7 @@ import (
 type work struct {
 	name   string
 	sync   bool     // flush to the disk before an answer
+	keys   []string // of the brokers' configuration, key=value
 	names  bool     // of NameServers, not brokers
 	pair   bool     // of a master that answers when its slave has the message
 	echo   bool     // measure the floor too
@@ -42,6 +43,7 @@ func cpu(s side) float64       { return s.load.Server.CPUMicros }
 func p50(s side) float64       { return s.load.Latency.P50 }
 func p99(s side) float64       { return s.load.Latency.P99 }
 func seconds(s side) float64   { return s.load.Seconds }
+func early(s side) float64     { return float64(s.load.Check.Early) }
 func relative(s side) float64  { return s.load.PerSec / s.base.PerSec }
 
 // works are the rows that the project has set itself.
@@ -73,6 +75,17 @@ var works = []work{
 	{name: "POP + ack, 16 consumers, 32 a batch",
 		before: append(load("send", "16", "16", "128", "binary"), "--count", "2000000"),
 		args:   []string{"pop", "--conns", "16"}, values: []value{{name: "messages/s", of: rate, goal: 4, least: true}}},
+	{name: "end to end through POP, 1,000/s", args: []string{"e2e", "--pop", "--rate", "1000", "--size", "128"}, values: []value{
+		{name: "p50 µs", of: p50, goal: 0.25}}},
+	{name: "timed messages, 16 x 16", args: append(load("send", "16", "16", "128", "binary"), "--queues", "1", "--property", "TIMER_DELAY_MS=3600000"),
+		values: []value{{name: "messages/s", of: rate, goal: 4, least: true}}},
+	{name: "100,000 timed messages due within a second", args: []string{"timer"}, values: []value{
+		{name: "p99 µs late", of: p99, goal: 200_000, alone: true}, {name: "early", of: early, alone: true}}},
+	{name: "transactions, 16 x 16", args: load("transaction", "16", "16", "128", "binary"), values: []value{
+		{name: "transactions/s", of: rate, goal: 4, least: true}}},
+	{name: "pull with SQL92, 1 in 100", keys: []string{"enablePropertyFilter=true"},
+		before: append(load("send", "16", "16", "128", "binary"), "--counter", "n", "--count", "2000000"),
+		args:   []string{"pull", "--loop", "--sql", "n = 42"}, values: []value{{name: "messages/s", of: rate, goal: 3, least: true}}},
 	{name: "query by key in 10,000,000 messages",
 		filled: append(load("send", "16", "16", "128", "binary"), "--count", "10000000"),
 		args:   []string{"query", "--conns", "4", "--in-flight", "4"}, values: []value{

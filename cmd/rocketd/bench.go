@@ -26,6 +26,8 @@ func newBench() *cobra.Command {
 		newLoad("pull", "Read queues from their beginning", bench.Pull),
 		newLoad("pop", "Pop what a topic holds and acknowledge it", bench.Pop),
 		newLoad("e2e", "Send at a fixed rate and measure the way to a consumer", bench.E2E),
+		newLoad("timer", "Send timed messages that are due within one second and measure how late they come", bench.Timer),
+		newLoad("transaction", "Send half messages and commit them", bench.Transaction),
 		newLoad("query", "Ask for messages by unique key", bench.Query),
 		newLoad("route", "Ask a NameServer for the route of a topic", bench.Route),
 		newLoad("storm", "Register masters at a NameServer, all at once, and ask for a route meanwhile", bench.Storm),
@@ -55,22 +57,24 @@ func newLoad(mode, short string, run func(context.Context, bench.Config) (*bench
 	if mode != "pull" && mode != "pop" {
 		f.IntVar(&cfg.InFlight, "in-flight", 16, "requests that a connection keeps open")
 	}
-	if mode == "send" || mode == "e2e" {
+	if mode == "send" || mode == "e2e" || mode == "timer" || mode == "transaction" {
 		f.IntVar(&cfg.Size, "size", 128, "bytes of a body")
+		f.StringVar(&cfg.Property, "property", "", "property NAME=VALUE of the messages")
+	}
+	if mode == "send" || mode == "e2e" {
 		f.IntVar(&cfg.Batch, "batch", 1, "messages in a request")
 		f.StringVar(&cfg.Tag, "tag", "", "tag of the messages")
 		f.Float64Var(&cfg.Rate, "rate", 0, "messages a second, whatever the answers do; 0 sends as fast as they come")
 	}
-	if mode == "pop" {
-		setDefault(cmd, "conns", "16")
-		f.StringVar(&cfg.Group, "group", cfg.Group, "consumer group, which is created")
-		f.IntVar(&cfg.Max, "max", 32, "messages that a pop asks for")
-		f.StringVar(&cfg.Broker, "broker", "broker-a", "name of the broker")
+	if mode == "pop" || mode == "e2e" {
+		f.StringVar(&cfg.Broker, "broker", "broker-a", "name of the broker, for those that pop")
 	}
-	if mode == "pull" || mode == "e2e" {
-		f.StringVar(&cfg.Group, "group", cfg.Group, "consumer group")
+	if mode == "pop" || mode == "pull" || mode == "e2e" || mode == "timer" {
+		f.StringVar(&cfg.Group, "group", cfg.Group, "consumer group; a popping one is created")
+		f.IntVar(&cfg.Max, "max", 32, "messages that a request asks for")
+	}
+	if mode == "pull" || mode == "e2e" || mode == "timer" {
 		f.IntVar(&cfg.Groups, "groups", 1, "consumer groups that each read everything")
-		f.IntVar(&cfg.Max, "max", 32, "messages that a pull asks for")
 	}
 	switch mode {
 	case "storm":
@@ -79,17 +83,25 @@ func newLoad(mode, short string, run func(context.Context, bench.Config) (*bench
 		f.Float64Var(&cfg.Rate, "rate", 1000, "routes that are asked for in a second")
 		setDefault(cmd, "conns", "1000")
 		setDefault(cmd, "in-flight", "1024")
-	case "send", "route", "query":
+	case "pop":
+		setDefault(cmd, "conns", "16")
+	case "timer":
+		setDefault(cmd, "conns", "16")
+		setDefault(cmd, "count", "100000")
+	case "send", "route", "query", "transaction":
 		cfg.Max = 1
 		setDefault(cmd, "conns", "16")
 		if mode == "send" {
+			f.StringVar(&cfg.Counter, "counter", "", "name of a property that counts the messages of a connection modulo 100")
 			f.IntVar(&cfg.Topics, "topics", 1, "topics, TOPIC_0 and so on, that the messages are spread over")
 			f.BoolVar(&cfg.Create, "create", false, "create the topics with that many queues first, or change them to it")
 		}
 	case "pull":
 		f.BoolVar(&cfg.Loop, "loop", false, "begin again at the end, until the time is over")
 		f.BoolVar(&cfg.Verify, "verify", false, "check the checksum of every body")
+		f.StringVar(&cfg.SQL, "sql", "", "read only messages that this SQL92 expression is true of; that others are missing is no fault then")
 	case "e2e":
+		f.BoolVar(&cfg.Pop, "pop", false, "pop the messages and acknowledge them, instead of pulling")
 		setDefault(cmd, "rate", "1000")
 		setDefault(cmd, "conns", "1")
 		setDefault(cmd, "in-flight", "1024")
