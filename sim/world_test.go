@@ -136,14 +136,12 @@ func newWorld(seed uint64, change func(*plan)) *world {
 		w.plan.fileSize, w.plan.body = 512<<10, 40<<10
 	}
 	// A power cut takes what was not synced: where a message counts as stored before that, it is no fault that anybody
-	// promised to bear. A recovery tells by times what was synced: it cannot bear both power cuts and clocks that jump.
+	// promised to bear.
 	w.plan.power = (w.plan.syncFlush || w.plan.acks == 0 && w.plan.slaves > 0) && rng.IntN(4) > 0
 	w.plan.careful = rng.IntN(3) > 0
 	w.plan.fast = rng.IntN(3) == 0
 	change(&w.plan)
-	if w.plan.clocks = time.Second; !w.plan.power {
-		w.plan.clocks = 2 * time.Hour
-	}
+	w.plan.clocks = []time.Duration{time.Second, 2 * time.Hour}[rng.IntN(2)]
 	w.net.fast = w.plan.fast
 	w.h = history.New(func() time.Duration { return time.Since(w.began) })
 	for i := range w.plan.slaves + 1 {

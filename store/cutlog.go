@@ -176,7 +176,10 @@ func (s *Store) endLog(physical int64, last commitlog.End, drop func() error) er
 	if c.logicsPhysical >= physical || last.Last < 0 {
 		c.logicsPhysical, c.logicsMs = max(last.Last, 0), last.LastMs
 	}
-	c.physicMs = min(c.physicMs, last.LastMs)
+	c.physicMs, c.flushed = min(c.physicMs, last.LastMs), min(c.flushed, physical)
+	if last.Last < 0 { // files go, last first
+		c.flushed = 0
+	}
 	c.confirmPhysical = min(s.confirmedNow(), physical)
 	if err := c.write(s.cfg.FS, s.path("checkpoint")); err != nil {
 		return s.log.Fence(err)

@@ -145,11 +145,13 @@ func (s *Store) writeDamage() error {
 // gap decides about a piece of the log that is no whole record and has whole ones behind it. If it was on the disk once,
 // it is damaged, and what lies behind it stays. If it may never have been there, a crash took it: pages reach the disk
 // in any order, and the log ends where the first one is missing. What must have been on the disk: everything after a
-// clean end; what the checkpoint vouches for; and what is followed by records that are so much younger that a sync lies
-// between.
+// clean end; what the checkpoint vouches for; and, if that does not know positions, what is followed by records that are so
+// much younger that a sync lies between.
 func (s *Store) gap(g commitlog.Gap, clean bool) (goOn bool, err error) {
-	before := s.lastMs.Load()
-	vouched := clean || g.To <= s.check.logicsPhysical || g.NextMs < s.check.physicMs || before > 0 && g.NextMs-before > surelySync
+	vouched := clean || g.To <= s.check.logicsPhysical || g.To < s.check.flushed
+	if before := s.lastMs.Load(); s.check.flushed == 0 {
+		vouched = vouched || g.NextMs < s.check.physicMs || before > 0 && g.NextMs-before > surelySync
+	}
 	if !vouched {
 		s.cfg.Log.Warn("commit log ends at a record that a crash left incomplete; later ones were not synced either and are cut",
 			"file", g.File, "physical", g.From, "next", g.To, "reason", g.Reason)
@@ -189,7 +191,7 @@ func (s *Store) follows(r *message.Record) bool {
 // is no longer whole, is damaged, and the log goes on behind it: neither its place nor its number in the queue is
 // used again. After a clean end, unitsEnd is how far the queues know of records.
 func (s *Store) tail(end *commitlog.End, clean bool, unitsEnd int64) {
-	known := s.vouchedEnd()
+	known := max(s.vouchedEnd(), s.check.flushed)
 	if clean {
 		known = max(known, unitsEnd)
 	}

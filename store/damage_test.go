@@ -177,7 +177,7 @@ func TestDamage_NotSynced(t *testing.T) {
 	if s.DamageCount() != 0 || s.MaxPhysical() != b.At(1).Physical {
 		t.Fatal(s.Damage(), s.MaxPhysical())
 	}
-	// Vouched for, since what lies behind it is much younger than what lies before it.
+	// Java's checkpoint vouches for it, since what lies behind it is much younger than what lies before it.
 	var last Batch
 	last.Add(s.Queue("t", 0), draft("t", 0, "late"), 0)
 	if err := s.Append(&last, time.UnixMilli(100_000)); err != nil {
@@ -185,6 +185,7 @@ func TestDamage_NotSynced(t *testing.T) {
 	}
 	young := copyDir(t, dir)
 	damage(t, filepath.Join(young, firstLog), int(b.At(0).Physical)+90, []byte{1})
+	damage(t, filepath.Join(young, "checkpoint"), sealAt, []byte{1, 2, 3, 4, 5, 6, 7, 8})
 	s = testStore(t, young)
 	if got := readable(t, s, s.Find([]byte("t"), 0)); got[4] != "late" || got[3] != "" || s.DamageCount() != 1 {
 		t.Fatal(got, s.Damage())
@@ -199,6 +200,31 @@ func TestDamage_NotSynced(t *testing.T) {
 	s = testStore(t, old)
 	if s.MaxPhysical() != last.End() || s.DamageCount() != 0 {
 		t.Fatal(s.MaxPhysical(), s.Damage())
+	}
+}
+
+// A clock that was set back, or forward, makes nothing that a power cut took look as if it had been on the disk.
+func TestDamage_ClockSet(t *testing.T) {
+	for _, set := range []time.Duration{-time.Hour, -1500 * time.Millisecond, time.Hour} {
+		dir := t.TempDir()
+		s := testStore(t, dir)
+		add := func(at time.Time, body string) {
+			var b Batch
+			b.Add(s.Queue("t", 0), draft("t", 0, body), 0)
+			ok(t, s.Append(&b, at))
+		}
+		now := time.UnixMilli(10_000_000)
+		add(now, "synced")
+		synced(t, s)
+		lost := s.MaxPhysical()
+		add(now.Add(time.Second), "lost")
+		add(now.Add(time.Second+set), "not synced either")
+		dir = copyDir(t, dir)
+		damage(t, filepath.Join(dir, firstLog), int(lost), make([]byte, 20))
+		s = testStore(t, dir)
+		if s.DamageCount() != 0 || s.MaxPhysical() != lost {
+			t.Fatal(set, s.Damage(), s.MaxPhysical())
+		}
 	}
 }
 

@@ -27,6 +27,9 @@ func (s *Store) recover(clean bool) error {
 	limit, unsafe := int64(math.MaxInt64), int64(math.MaxInt64) // from where units, records may not be on the disk
 	if !clean {
 		limit = from
+		if s.check.flushed > 0 {
+			unsafe = s.check.flushed
+		}
 	}
 	if err := s.keepCheckpoint(clean); err != nil {
 		return err
@@ -61,7 +64,8 @@ func (s *Store) recover(clean bool) error {
 					return err
 				}
 			}
-			if before := s.lastMs.Swap(r.StoreMs); !clean && (r.StoreMs >= s.check.physicMs || r.StoreMs < before) {
+			before := s.lastMs.Swap(r.StoreMs)
+			if !clean && s.check.flushed == 0 && (r.StoreMs >= s.check.physicMs || r.StoreMs < before) {
 				unsafe = min(unsafe, r.Physical)
 			}
 			return s.build(r)
@@ -76,6 +80,12 @@ func (s *Store) recover(clean bool) error {
 	s.tail(&end, clean, unitsEnd)
 	if err := s.writeBuilt(); err != nil {
 		return err
+	}
+	if s.check.flushed > end.Physical { // what was on the disk is gone; what takes its place is not there yet
+		s.check.flushed, s.check.physicMs = end.Physical, min(s.check.physicMs, end.LastMs)
+		if err := s.check.write(s.cfg.FS, s.path("checkpoint")); err != nil {
+			return err
+		}
 	}
 	if err := s.log.Cut(min(unsafe, end.Physical), end.Physical); err != nil {
 		return err

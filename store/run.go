@@ -182,7 +182,7 @@ func (s *Store) look(syncDue bool) error {
 		return s.queuesFailed(s.syncAll())
 	}
 	if ms := s.physicMs.Load(); ms != s.check.physicMs || s.confirmedNow() != s.check.confirmPhysical {
-		s.check.physicMs = ms
+		s.check.physicMs, s.check.flushed = ms, s.log.Flushed()
 		return s.writeCheckpoint()
 	}
 	return nil
@@ -273,7 +273,7 @@ func (s *Store) syncAll() error {
 		return err
 	}
 	s.syncedAt, s.syncTook = began, took
-	s.check.physicMs = s.physicMs.Load()
+	s.check.physicMs, s.check.flushed = s.physicMs.Load(), s.log.Flushed()
 	if last > 0 { // 0 would mean unknown, and times alone do not tell records of one millisecond apart
 		s.check.logicsMs, s.check.logicsPhysical = ms, last
 	}
