@@ -12,7 +12,7 @@ import (
 // wheelSize is the length of Java's timer wheel: two slots of 32 bytes for each second of 7 days.
 const wheelSize = 7 * 86400 * 2 * 32
 
-// checkCarried looks at the files of Java's timers and compaction topics, which this store neither reads nor writes: where
+// checkCarried looks at the files of Java's timers, which this store neither reads nor writes: where
 // one is not as Java will want it, the log says so now. Nothing is done to them. See docs/format/carried-files.md.
 func (s *Store) checkCarried() {
 	report := func(name string, problem string) {
@@ -31,32 +31,22 @@ func (s *Store) checkCarried() {
 			report(s.path(name), fmt.Sprintf("has %d bytes, not %d", info.Size(), size))
 		}
 	}
-	rows := func(dir string) error { return s.checkRow(dir, report) }
 	if _, err := s.cfg.FS.Stat(s.path("timerlog")); err == nil {
-		_ = rows(s.path("timerlog"))
-	}
-	for _, dir := range []string{"compaction/compactionLog", "compaction/compactionCq"} {
-		if err := eachQueueDir(s.cfg.FS, s.path(dir), rows); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			report(s.path(dir), err.Error())
-		}
+		s.checkRow(s.path("timerlog"), report)
 	}
 }
 
-// checkRow looks whether the files of a directory have one length and no other is among them. Files of a compaction log
-// may have gaps between them. It returns nil: what is found is reported.
-func (s *Store) checkRow(dir string, report func(name, problem string)) error {
+// checkRow looks whether the files of a directory have one length and no other is among them, and reports what is not so.
+func (s *Store) checkRow(dir string, report func(name, problem string)) {
 	entries, err := s.cfg.FS.ReadDir(dir)
 	if err != nil {
 		report(dir, err.Error())
-		return nil
+		return
 	}
 	size := int64(-1)
 	for _, e := range entries {
 		name := filepath.Join(dir, e.Name())
 		_, ok := segment.ParseName(e.Name())
-		if e.IsDir() && !ok { // a compaction at work
-			continue
-		}
 		if !ok || e.IsDir() {
 			report(name, "is no file of a row")
 			continue
@@ -71,5 +61,4 @@ func (s *Store) checkRow(dir string, report func(name, problem string)) error {
 			report(name, fmt.Sprintf("has %d bytes, the files beside it have %d", info.Size(), size))
 		}
 	}
-	return nil
 }

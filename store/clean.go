@@ -167,6 +167,9 @@ func (s *Store) dropLog(physical int64) error {
 			return err
 		}
 	}
+	if err := s.withBallast(s.keepCompacted); err != nil {
+		return err
+	}
 	return s.log.DropBefore(physical)
 }
 
@@ -203,11 +206,11 @@ func (s *Store) eachQueue(fn func(q *consumequeue.Queue) error) error {
 }
 
 // CleanExpiredQueues removes the queues that had messages and have none any more, but those of topics that keep
-// names, and returns how many. The next message of such a queue gets offset 0. It waits for the disk.
+// names, and those with a compaction log, and returns how many. The next message of such a queue gets offset 0. It waits for the disk.
 // Source: Java ConsumeQueueStore.cleanExpired.
 func (s *Store) CleanExpiredQueues(keep func(topic string) bool) (removed int, err error) {
 	err = s.eachQueue(func(q *consumequeue.Queue) error {
-		if keep != nil && keep(q.Topic()) || !s.expire(q) {
+		if keep != nil && keep(q.Topic()) || s.compactLog(q) != nil || !s.expire(q) {
 			return nil
 		}
 		delete(s.warm, q)

@@ -80,6 +80,9 @@ type Config struct {
 	// Tag, if set, gives the tag of the unit of a record that is found during recovery. Nil is the hash of its TAGS.
 	Tag func(r *message.Record) int64
 
+	// Compaction is of topics that keep the last message of each key; see there.
+	Compaction Compaction
+
 	// Retention says when old files go; see there.
 	Retention Retention
 
@@ -162,6 +165,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
+	c.Compaction.withDefaults()
 	if c.Tag == nil {
 		c.Tag = tagsOf
 	}

@@ -62,6 +62,9 @@ func (s *Store) RestartLog(physical int64) error {
 	if s.log.Max() > s.log.Min() {
 		s.cfg.Log.Warn("the log is older than all that the master still has and is dropped", "from", s.log.Min(), "physical", s.log.Max(), "master", physical)
 	}
+	if err := s.keepCompacted(); err != nil {
+		return err
+	}
 	drop := func() error { // what told the numbers of the queues goes
 		for _, set := range s.sets() {
 			if err := set.Sync(); err != nil {
@@ -197,6 +200,9 @@ func (s *Store) endLog(physical int64, last commitlog.End, drop func() error) er
 		s.paced, s.prepareAt = physical, s.middle(physical)
 		s.damages.cut(physical)
 		err = s.cutQueues(physical)
+	}
+	if err == nil {
+		err = s.cutCompacted()
 	}
 	if err == nil && s.cfg.Cut != nil {
 		err = s.cfg.Cut(physical)

@@ -69,7 +69,23 @@ type ReadResult struct {
 // (Damage), those that are only out of reach are not: that is Unreadable. It may be called from any goroutine; where records
 // are no longer in memory, it waits for the disk, in a system call, or with NoWait returns what it has, or OnDisk. Source:
 // Java DefaultMessageStore.getMessage.
+//
+// Of a topic of which only the last message of each key is kept, what is in its compaction log comes from there.
 func (s *Store) Get(q *consumequeue.Queue, r Read, dst []byte) ([]byte, ReadResult) {
+	l := s.compactLog(q)
+	if l == nil {
+		return s.getPlain(q, r, dst)
+	}
+	if r.From < l.Max() {
+		return s.getCompacted(l, q, r, dst)
+	}
+	dst, res := s.getPlain(q, r, dst)
+	res.Min = min(res.Min, l.Min())
+	return dst, res
+}
+
+// getPlain is Get of what the commit log has.
+func (s *Store) getPlain(q *consumequeue.Queue, r Read, dst []byte) ([]byte, ReadResult) {
 	res := ReadResult{Next: r.From}
 	if q == nil {
 		res.Status, res.Next = NoMatchedLogicQueue, 0
@@ -242,17 +258,22 @@ func messages(u consumequeue.Unit) int { return max(int(u.Count), 1) }
 
 // full tells whether a further record would break a limit. Source: Java isTheBatchFull.
 func (g *get) full(u consumequeue.Unit) bool {
-	if g.res.Count == 0 {
+	return g.store.fullOf(&g.r, &g.res, u, g.end-u.Physical)
+}
+
+// fullOf is full for a record that starts so far before the end of its log.
+func (s *Store) fullOf(r *Read, res *ReadResult, u consumequeue.Unit, behind int64) bool {
+	if res.Count == 0 {
 		return false
 	}
 	maxBytes, maxCount := hotBytes, hotCount
-	if g.end-u.Physical > g.store.cfg.HotBytes {
+	if behind > s.cfg.HotBytes {
 		maxBytes, maxCount = coldBytes, coldCount
 	}
-	if g.r.MaxBytes > 0 {
-		maxBytes = min(maxBytes, g.r.MaxBytes)
+	if r.MaxBytes > 0 {
+		maxBytes = min(maxBytes, r.MaxBytes)
 	}
-	return g.res.Count+messages(u) > min(maxCount, int(g.r.Max)) || g.res.Bytes+int(u.Size) > maxBytes
+	return res.Count+messages(u) > min(maxCount, int(r.Max)) || res.Bytes+int(u.Size) > maxBytes
 }
 
 // choose copies a record in memory if it is wanted. If its file was dropped meanwhile, it does not count.

@@ -44,6 +44,8 @@ func (s *Store) Run(ctx context.Context) error {
 		"store queue writer": s.queueLoop,
 		"store read-ahead":   s.aheadLoop,
 		"store cleaner":      s.cleanLoop,
+		"store copier":       s.copyLoop,
+		"store compactor":    s.compactLoop,
 	}
 	for name, loop := range loops {
 		wg.Go(func() { pprof.Do(ctx, pprof.Labels("loop", name), loop) })

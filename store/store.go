@@ -57,6 +57,7 @@ type Store struct {
 	flushing sync.Mutex // held while the log is synced, and while it is cut; below writing, above mu
 
 	damages damages
+	compact compacted
 	opened  int64 // the log from here on was written by this process
 
 	writing  sync.Mutex                   // held while queues are written or deleted; guards:
@@ -137,6 +138,9 @@ func Open(cfg Config) (s *Store, err error) {
 		return s, fmt.Errorf("cannot recover store %s: %w", cfg.Dir, err)
 	}
 	if err := s.withBallast(s.loadConfirmed); err != nil {
+		return s, err
+	}
+	if err := s.openCompacted(clean); err != nil {
 		return s, err
 	}
 	s.paced, s.opened = s.log.Max(), s.log.Max()
@@ -268,6 +272,9 @@ func (s *Store) DeleteTopic(topic string) error {
 	qs := s.table[topic]
 	delete(s.table, topic)
 	s.tableMu.Unlock()
+	if err := s.deleteCompacted(topic); err != nil {
+		return s.queuesFailed(fmt.Errorf("cannot delete compaction logs of %s: %w", topic, err))
+	}
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	for _, q := range qs {
@@ -298,6 +305,9 @@ func (s *Store) Close() error {
 	if err == nil {
 		err = s.log.Fenced()
 	}
+	if err == nil {
+		err = s.withBallast(s.keepCompacted)
+	}
 	err = errors.Join(err, s.writeDamage())
 	if err == nil {
 		if err = s.cfg.FS.Remove(s.path("abort")); err == nil {
@@ -309,7 +319,7 @@ func (s *Store) Close() error {
 
 // release closes the files and gives the lock back, last.
 func (s *Store) release() error {
-	var errs []error
+	errs := []error{s.closeCompacted()}
 	if s.queues != nil {
 		errs = append(errs, s.queues.Close(), s.batches.Close())
 	}

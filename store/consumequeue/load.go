@@ -333,6 +333,13 @@ func (s *Set) Build(q *Queue, offset int64, u Unit) (bool, error) {
 	return true, nil
 }
 
+// Number has the first message of an empty queue that has no files get an offset.
+func (s *Set) Number(q *Queue, offset int64) {
+	if q.base < 0 && q.Max() == 0 {
+		q.reset(offset, offset)
+	}
+}
+
 // restart adds a unit whose offset was given before. If its record lies behind all that the queue has, the topic was
 // deleted in between, and the old units from there on were built again from the log. Else the unit is there.
 func (s *Set) restart(q *Queue, offset int64, u Unit) error {

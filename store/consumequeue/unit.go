@@ -130,3 +130,6 @@ func (k Kind) put(b []byte, u Unit) {
 		binary.BigEndian.PutUint32(b[42:], 0)
 	}
 }
+
+// PutBatchUnit writes the unit of a Batch queue to the start of b.
+func PutBatchUnit(b []byte, u Unit) { Batch.put(b, u) }
