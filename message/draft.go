@@ -25,6 +25,14 @@ type Draft struct {
 	Timed bool
 }
 
+// Draft is r as a message that has no place yet: a change of it is written as another record. Its slices alias r's.
+func (r *Record) Draft() Draft {
+	return Draft{
+		Topic: r.Topic, Body: r.Body, Properties: r.Properties, QueueID: r.QueueID, Flag: r.Flag, SysFlag: r.SysFlag, BornMs: r.BornMs,
+		BornHost: r.BornHost, StoreHost: r.StoreHost, ReconsumeTimes: r.ReconsumeTimes, PreparedOffset: r.PreparedOffset,
+	}
+}
+
 // Size is the length of the draft's record, bytes.
 func (d *Draft) Size() int {
 	n := MinSize + len(d.Body) + len(d.Topic) + len(d.Properties)

@@ -106,6 +106,7 @@ type shelf struct {
 	topic, group    []byte
 	retry           byte // as handles say it
 	waits           *shelf
+	used            atomic.Bool               // of a light queue: since prune looked last
 	cursors         atomic.Pointer[[]*cursor] // by queue ID
 	retryShelves    atomic.Pointer[[2]*shelf] // of this topic's retry topics, whether they are there or not
 
@@ -176,6 +177,7 @@ func (s *shelves) get(group, name string, waits *shelf) *shelf {
 		if waits == nil {
 			x.waits = x
 		}
+		x.used.Store(true)
 		topics[name] = x
 		s.byTopic[name] = append(s.byTopic[name][:len(s.byTopic[name]):len(s.byTopic[name])], x)
 		s.count.Add(1)

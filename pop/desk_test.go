@@ -80,7 +80,8 @@ type desk struct {
 func newDesk(t *testing.T, cfg func(*Config)) *desk {
 	d := &desk{
 		t: t, fs: crashfs.New(crashfs.Options{}), peer: &peer{}, now: start, cfg: cfg,
-		topics: map[string]*topic.Config{"T": topic.NewConfig("T", 1), "T4": topic.NewConfig("T4", 4)},
+		topics: map[string]*topic.Config{"T": topic.NewConfig("T", 1), "T4": topic.NewConfig("T4", 4),
+			"B": topic.NewConfig("B", 1), light: topic.NewConfig(light, 1)},
 		groups: map[string]*topic.GroupConfig{"g": topic.NewGroupConfig("g"), "h": topic.NewGroupConfig("h")},
 	}
 	d.open()
@@ -98,7 +99,13 @@ func (d *desk) open() {
 	}
 	var err error
 	must(d.fs.MkdirAll("/store/config", 0o755))
-	d.store, err = store.Open(store.Config{Dir: "/store", FileSize: 1 << 20, QueueFileSize: 20_000, HotBytes: 1 << 20, FS: d.fs, Log: log})
+	d.store, err = store.Open(store.Config{Dir: "/store", FileSize: 1 << 20, QueueFileSize: 20_000, HotBytes: 1 << 20, FS: d.fs, Log: log,
+		MultiDispatch: true, QueueKind: func(name string) (consumequeue.Kind, bool) {
+			if name == "B" {
+				return consumequeue.Batch, true
+			}
+			return consumequeue.Simple, true
+		}})
 	must(err)
 	d.offsets, err = offset.Open(offset.Config{FS: d.fs, Dir: "/store/config", Log: log})
 	must(err)
@@ -356,6 +363,14 @@ func (d *desk) read(a *protocol.Command, fields ...string) (list []got) {
 			}
 			g.topic = realTopic(name, "g", h.Retry)
 		} else {
+			if topic.IsLMQ(name) && m.ReconsumeTimes == 0 { // the record says where it is in further queues
+				names, _ := message.Property(m.Properties, message.PropInnerMultiDispatch)
+				places, _ := message.Property(m.Properties, message.PropInnerMultiQueueOffset)
+				i := slices.Index(strings.Split(string(names), ","), name)
+				m.QueueID = 0
+				m.QueueOffset, _ = strconv.ParseInt(strings.Split(string(places), ",")[i], 10, 64)
+				g.m, g.offset = m, m.QueueOffset
+			}
 			k := fmt.Sprintf("%c@%d", retryFlag(string(m.Topic)), m.QueueID)
 			if len(offsets[k]) == 0 || offsets[k][0] != strconv.FormatInt(m.QueueOffset, 10) {
 				d.t.Fatalf("offset %d of %s is not the next of %q", m.QueueOffset, k, field(a, "msgOffsetInfo"))

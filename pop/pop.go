@@ -144,6 +144,9 @@ func (s *Service) UseRoom(r Room) { s.room = r }
 // shelf returns what a group pops of a topic.
 func (s *Service) shelf(group, name []byte) *shelf {
 	if x := s.shelves.find(group, name); x != nil {
+		if topic.IsLMQ(x.waits.name) {
+			x.waits.used.Store(true)
+		}
 		return x
 	}
 	var waits *shelf

@@ -35,11 +35,22 @@ func (r *reply) read(x *shelf, c *cursor, q *consumequeue.Queue) {
 	if rewrite {
 		dst = r.again[:0]
 	}
-	was := len(dst)
+	was, first := len(dst), len(r.offsets)
 	var res store.ReadResult
 	next := from
+	ask := store.Read{Max: int32(room), NoWait: true, Offsets: &r.offsets}
+	batches := q.Kind() == consumequeue.Batch
+	if batches { // the messages in them are counted and looked at one by one
+		ask.Max = MaxMessages
+	} else {
+		ask.Match, ask.Wants = r.ask.want.Func(), r.ask.want.Wants()
+	}
 	for reads, corrected := 0, false; reads < maxReads; reads++ {
-		dst, res = s.cfg.Queues.Get(q, store.Read{From: next, Max: int32(room), Match: r.ask.want.Func(), Wants: r.ask.want.Wants(), NoWait: true}, dst[:was])
+		ask.From, r.offsets = next, r.offsets[:first]
+		dst, res = s.cfg.Queues.Get(q, ask, dst[:was])
+		if batches && res.Count > 0 {
+			dst = r.unpack(dst, was, first, room, next, &res)
+		}
 		switch res.Status {
 		case store.OffsetTooSmall, store.OffsetOverflowBadly, store.OffsetFoundNull:
 			if corrected {
@@ -63,7 +74,7 @@ func (r *reply) read(x *shelf, c *cursor, q *consumequeue.Queue) {
 		return
 	}
 	r.rest += max(res.Max-res.Next, 0)
-	r.found(x, c, next, res, dst, was, rewrite)
+	r.found(x, c, next, res, dst, was, first, rewrite)
 }
 
 // skip moves on over messages that are not wanted or not there, or back to where the queue ends.
@@ -83,14 +94,8 @@ func (s *Service) initial(x *shelf, q *consumequeue.Queue, mode int32) int64 {
 	return max(q.Max()-1, 0)
 }
 
-// found takes what was read. from is where that read began.
-func (r *reply) found(x *shelf, c *cursor, from int64, res store.ReadResult, dst []byte, was int, rewrite bool) {
-	first := len(r.offsets)
-	for b := dst[was:]; len(b) >= message.PeekBytes; {
-		size, _ := message.PeekSize(b)
-		r.offsets = append(r.offsets, message.PeekQueueOffset(b))
-		b = b[size:]
-	}
+// found takes what was read, from dst[was:] and r.offsets[first:] on. from is where that read began.
+func (r *reply) found(x *shelf, c *cursor, from int64, res store.ReadResult, dst []byte, was, first int, rewrite bool) {
 	offsets := r.offsets[first:]
 	if rewrite {
 		r.again = dst
@@ -131,10 +136,9 @@ func (r *reply) rewrite(x *shelf, c *cursor, from int64, records []byte) {
 			props = m.Properties // the handle follows from the answer
 		}
 		at := len(r.records)
-		r.records = message.AppendRecord(r.records, &message.Draft{
-			Topic: r.ask.shelf.topic, Body: m.Body, Properties: props, QueueID: m.QueueID, Flag: m.Flag, SysFlag: m.SysFlag,
-			BornMs: m.BornMs, BornHost: m.BornHost, StoreHost: m.StoreHost, ReconsumeTimes: m.ReconsumeTimes, PreparedOffset: m.PreparedOffset,
-		})
+		d := m.Draft()
+		d.Topic, d.Properties = r.ask.shelf.topic, props
+		r.records = message.AppendRecord(r.records, &d)
 		message.Patch(r.records[at:], m.QueueOffset, m.Physical, m.StoreMs)
 		binary.BigEndian.PutUint32(r.records[at+8:], uint32(m.BodyCRC))
 	}

@@ -39,6 +39,7 @@ type reviver struct {
 	queues     []*reviveQueue
 	due        []*alarm
 	buf        []byte
+	offsets    []int64
 	staged     int // bytes
 	complained time.Time
 	lent       []relent // check points written anew, to be lent once they are in the log
@@ -88,11 +89,39 @@ func (s *Service) newReviver() *reviver {
 	return r
 }
 
-// prune forgets what belongs to topics and groups that are gone.
+// prune forgets what belongs to topics and groups that are gone, and light queues that nobody pops any more: any name may be one.
 func (s *Service) prune() {
-	s.shelves.prune(func(x *shelf) bool {
-		return s.cfg.Groups.Get(x.group) == nil || s.cfg.Topics.Get(x.waits.topic) == nil
+	idle := make(map[*shelf]bool)
+	s.shelves.each(func(x *shelf) {
+		if x.waits == x && topic.IsLMQ(x.name) && !x.used.Swap(false) && s.idle(x) {
+			idle[x] = true
+		}
 	})
+	s.shelves.prune(func(x *shelf) bool {
+		return idle[x.waits] || s.cfg.Groups.Get(x.group) == nil || s.cfg.Topics.Get(x.waits.topic) == nil
+	})
+}
+
+// idle tells whether nothing is lent of a shelf and its retry topics, and nobody waits for it.
+func (s *Service) idle(x *shelf) bool {
+	family := []*shelf{x}
+	if r := x.retryShelves.Load(); r != nil {
+		family = append(family, r[:]...)
+	}
+	for _, y := range family {
+		if y == nil {
+			continue
+		}
+		for _, c := range y.all() {
+			c.mu.Lock()
+			busy := len(c.ahead) > 0 || len(c.leases) > 0 || c.order != nil
+			c.mu.Unlock()
+			if busy {
+				return false
+			}
+		}
+	}
+	return !s.room.Has(x)
 }
 
 // expire does what is due by now: queues popped in order become free, leases end.
@@ -209,15 +238,16 @@ func (r *reviver) put(rec record) {
 func (r *reviver) message(ck *Checkpoint, offset int64, revive int32, now time.Time) (staged bool) {
 	s := r.s
 	var res store.ReadResult
-	r.buf, res = s.cfg.Queues.Get(s.cfg.Queues.Find([]byte(ck.Topic), ck.QueueID), store.Read{From: offset, Max: 1}, r.buf[:0])
+	r.offsets = r.offsets[:0]
+	r.buf, res = s.cfg.Queues.Get(s.cfg.Queues.Find([]byte(ck.Topic), ck.QueueID), store.Read{From: offset, Max: 1, Offsets: &r.offsets}, r.buf[:0])
 	if res.Status == store.Unreadable {
 		return r.rePut(ck, offset, revive, now)
 	}
-	if res.Count == 0 || message.PeekQueueOffset(r.buf) != offset {
+	if res.Count == 0 {
 		return false
 	}
 	m, err := message.Decode(r.buf)
-	if err != nil {
+	if err != nil || !unpackOne(&m, offset-r.offsets[0]) {
 		return false
 	}
 	name := ck.Topic
@@ -234,14 +264,10 @@ func (r *reviver) message(ck *Checkpoint, offset int64, revive int32, now time.T
 	if ck.Suspend {
 		times = m.ReconsumeTimes
 	}
-	r.put(record{
-		queue: s.cfg.Queues.Queue(name, queue),
-		tag:   message.TagOf(m.Properties),
-		draft: message.Draft{
-			Topic: []byte(name), Body: m.Body, Properties: retryProperties(&m, ck), QueueID: queue, Flag: m.Flag, SysFlag: m.SysFlag,
-			BornMs: m.BornMs, BornHost: host, StoreHost: host, ReconsumeTimes: times,
-		},
-	})
+	d := m.Draft()
+	d.Topic, d.Properties, d.QueueID = []byte(name), retryProperties(&m, ck), queue
+	d.BornHost, d.StoreHost, d.ReconsumeTimes, d.PreparedOffset = host, host, times, 0
+	r.put(record{queue: s.cfg.Queues.Queue(name, queue), tag: message.TagOf(m.Properties), draft: d})
 	return true
 }
 

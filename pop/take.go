@@ -44,6 +44,8 @@ type reply struct {
 	waits   bool // what comes next is not in memory
 	records []byte
 	again   []byte // records of retry topics, before they are written anew
+	packed  []byte // records that are batches, before they are taken apart
+	bases   []int64
 	props   []byte // of one of them
 	offsets []int64
 	infos   infos

@@ -40,9 +40,7 @@ func (g *get) cold(u consumequeue.Unit, rest []byte) bool {
 		return true
 	}
 	g.dst = append(g.dst, b...)
-	g.res.Count += messages(u)
-	g.res.Bytes += len(b)
-	g.res.LastPhysical = u.Physical
+	g.count(u)
 	return true
 }
 

@@ -51,6 +51,9 @@ type Read struct {
 	// Wants is asked for each record that Match wants, with its bytes, which are valid until it returns; nil wants all.
 	Wants  func(record []byte) bool
 	NoWait bool // for who must not wait for the disk: what is not in memory ends the read
+	// Offsets, if there is one, gets the offset of each record appended, of a batch that of its first message. A record itself
+	// knows the one in the queue of its topic, not those in further queues.
+	Offsets *[]int64
 }
 
 // ReadResult says what was got.
@@ -104,6 +107,9 @@ func (s *Store) getPlain(q *consumequeue.Queue, r Read, dst []byte) ([]byte, Rea
 	default:
 		g := gets.Get().(*get)
 		g.store, g.r = s, r
+		if r.Offsets != nil {
+			g.offsets = len(*r.Offsets)
+		}
 		g.min, g.end, g.visible, g.hot = s.log.Min(), s.log.Max(), s.Visible(), s.hot()
 		queue := g.queue
 		if q.Kind() == consumequeue.Batch {
@@ -134,6 +140,9 @@ type get struct {
 	runAt   int64 // start of the run not yet copied, -1: none
 	runEnd  int64
 	runMsgs int
+	at      int64 // offset of the unit that is looked at
+	offsets int   // how many there were in r.Offsets before, and before the run
+	runFrom int
 	min     int64 // of the log
 	end     int64
 	visible int64
@@ -155,6 +164,24 @@ func (g *get) start(res ReadResult, dst []byte) {
 	g.res, g.dst = res, dst
 	g.runAt, g.runMsgs, g.looked, g.removed, g.waits, g.broken, g.failed = -1, 0, -1, false, false, false, false
 	g.piece = g.piece[:0]
+	g.forget(g.offsets)
+}
+
+// forget leaves the first n of r.Offsets.
+func (g *get) forget(n int) {
+	if g.r.Offsets != nil {
+		*g.r.Offsets = (*g.r.Offsets)[:n]
+	}
+}
+
+// count counts the record of u as one that is got.
+func (g *get) count(u consumequeue.Unit) {
+	g.res.Count += messages(u)
+	g.res.Bytes += int(u.Size)
+	g.res.LastPhysical = u.Physical
+	if g.r.Offsets != nil {
+		*g.r.Offsets = append(*g.r.Offsets, g.at)
+	}
 }
 
 // queue reads on from the offset in res. It returns false after a read error of the map.
@@ -178,6 +205,7 @@ func (g *get) queue(q *consumequeue.Queue) bool {
 		}
 		limit -= n / consumequeue.UnitSize
 		for at := 0; at < n; at += consumequeue.UnitSize {
+			g.at = g.res.Next
 			if !g.unit(q, consumequeue.ParseUnit(buf[at:]), buf[at+consumequeue.UnitSize:n]) {
 				g.finish()
 				return !g.failed
@@ -227,12 +255,13 @@ func (g *get) unit(q *consumequeue.Queue, u consumequeue.Unit, rest []byte) bool
 	if g.runAt < 0 || u.Physical != g.runEnd {
 		g.copyRun()
 		g.runAt = u.Physical
+		if g.r.Offsets != nil {
+			g.runFrom = len(*g.r.Offsets)
+		}
 	}
 	g.runEnd = recordEnd
 	g.runMsgs += messages(u)
-	g.res.Count += messages(u)
-	g.res.Bytes += int(u.Size)
-	g.res.LastPhysical = u.Physical
+	g.count(u)
 	return true
 }
 
@@ -289,9 +318,7 @@ func (g *get) choose(u consumequeue.Unit) {
 		g.dst = g.dst[:at]
 		return
 	}
-	g.res.Count += messages(u)
-	g.res.Bytes += int(u.Size)
-	g.res.LastPhysical = u.Physical
+	g.count(u)
 }
 
 // copyRun copies the run. If its file was dropped meanwhile, or the log was cut before its end, its messages do not count.
@@ -307,6 +334,7 @@ func (g *get) copyRun() {
 	}
 	if err != nil {
 		g.dst = g.dst[:at]
+		g.forget(g.runFrom)
 		g.res.Count -= g.runMsgs
 		g.res.Bytes -= n
 		g.removed = true

@@ -23,6 +23,7 @@ func (g *get) batchQueue(q *consumequeue.Queue) bool {
 		}
 		for i := 0; i < n; i += consumequeue.BatchUnitSize {
 			u := consumequeue.ParseBatchUnit(buf[i:])
+			g.at = u.Base
 			if u.Base >= g.res.Max || !g.unit(q, u, nil) {
 				g.finish()
 				return !g.failed
