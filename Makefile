@@ -5,7 +5,7 @@ E2E_TIMEOUT ?= 50m
 FUZZTIME ?= 20s
 RUN ?= .
 
-.PHONY: build run test test-go test-e2e powercut test-java nemesis lint fmt generate fuzz bench clean toolchain
+.PHONY: build run test test-go test-e2e powercut test-java test-suite nemesis lint fmt generate fuzz bench clean toolchain
 
 build: toolchain        ## one static binary, ./rocketd
 	CGO_ENABLED=0 go build -trimpath -o rocketd ./cmd/rocketd
@@ -35,6 +35,10 @@ powercut: toolchain     ## cuts the power of a broker's file system E2E_CUTS tim
 test-java: toolchain    ## the same tests against Java's servers, which proves the tests; and what pairs those with ours
 	@tools/toolchain peers
 	cd e2e && E2E_SERVER=java E2E_ROUNDS=$${E2E_ROUNDS:-4} go test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -run '$(RUN)'
+
+test-suite: toolchain   ## the Java project's own integration tests (e2e/suite); RUN=OrderMsgIT chooses, E2E_SERVER=java runs them against Java's
+	@tools/toolchain peers
+	cd e2e && E2E_SUITE=1 go test -tags e2e -count=1 -parallel $${E2E_PARALLEL:-3} -timeout 3h -run '^TestSuite$$/$(RUN)' -v
 
 nemesis: toolchain      ## replication under faults: 100,000 simulated ones, then 500 on real processes (SIM_FAULTS, E2E_FAULTS, E2E_SEED)
 	SIM_FAULTS=$${SIM_FAULTS:-100000} go test -count=1 -timeout 4h -run 'TestCluster$$' -v ./sim

@@ -209,6 +209,7 @@ func (b *Broker) openState() (err error) {
 		return err
 	}
 	b.store.SetReadAhead(s.Bool("dataReadAheadEnable"))
+	b.followTransfer()
 	b.began = b.store.MaxPhysical()
 	b.placed()
 	s.OnChange("slaveReadEnable", b.placed)

@@ -51,6 +51,21 @@ func (b *Broker) followRetention() {
 	}
 }
 
+// followTransfer gives the store the limits of what one pull may bring, now and when they change.
+func (b *Broker) followTransfer() {
+	s := b.cfg.Settings
+	set := func() {
+		b.store.SetTransfer(store.Transfer{
+			HotBytes: s.Int("maxTransferBytesOnMessageInMemory"), HotCount: s.Int("maxTransferCountOnMessageInMemory"),
+			ColdBytes: s.Int("maxTransferBytesOnMessageInDisk"), ColdCount: s.Int("maxTransferCountOnMessageInDisk"),
+		})
+	}
+	set()
+	for _, key := range []string{"maxTransferBytesOnMessageInMemory", "maxTransferCountOnMessageInMemory", "maxTransferBytesOnMessageInDisk", "maxTransferCountOnMessageInDisk"} {
+		s.OnChange(key, set)
+	}
+}
+
 // dropped is the store's bell: nothing before physical is there any more.
 func (b *Broker) dropped(physical int64) {
 	if b.index == nil {

@@ -106,8 +106,8 @@ func (s *Service) share(d *protocol.QueryAssignmentRequestBody, mode *protocol.S
 }
 
 // SetMode serves SET_MESSAGE_REQUEST_MODE (401): it keeps how a group gets the messages of a topic, which its members learn
-// with their next question. Body: SetMessageRequestModeRequestBody. It may block. Source: Java QueryAssignmentProcessor.
-func (s *Service) SetMode(_ context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
+// with their next question. A group that is unknown is made where the broker may. Body: SetMessageRequestModeRequestBody. It may block. Source: Java QueryAssignmentProcessor.
+func (s *Service) SetMode(ctx context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
 	var d protocol.SetMessageRequestModeRequestBody
 	if err := read(c, &d); err != nil {
 		return nil, nil, err
@@ -117,10 +117,13 @@ func (s *Service) SetMode(_ context.Context, c *protocol.Call) (protocol.Fielder
 		return nil, nil, protocol.Errorf(protocol.NoPermission, "retry topic is not allowed to set mode")
 	case s.cfg.Topics.Get([]byte(d.Topic)) == nil:
 		return nil, nil, protocol.Errorf(protocol.TopicNotExist, "topic[%s] not exist", d.Topic)
-	case s.cfg.Groups.Get([]byte(d.ConsumerGroup)) == nil:
-		return nil, nil, protocol.Errorf(protocol.SubscriptionGroupNotExist, "subscription group does not exist")
 	case d.Mode == "":
 		return nil, nil, protocol.Errorf(protocol.SystemError, "the body has a mode that is neither PULL nor POP")
+	}
+	if group, err := s.group(ctx, d.ConsumerGroup); err != nil {
+		return nil, nil, err
+	} else if group == nil {
+		return nil, nil, protocol.Errorf(protocol.SubscriptionGroupNotExist, "subscription group does not exist")
 	}
 	return nil, nil, s.cfg.Modes.Set(d)
 }

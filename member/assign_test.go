@@ -217,10 +217,17 @@ func TestService_SetMode(t *testing.T) {
 	set(body("T", "g", "PUSH"), protocol.SystemError, "the body has a mode that is neither PULL nor POP")
 	set(body("%RETRY%g", "g", "POP"), protocol.NoPermission, "retry topic is not allowed to set mode")
 	set(body("U", "g", "POP"), protocol.TopicNotExist, "topic[U] not exist")
+	set(body("T", "no/name", "POP"), protocol.SubscriptionGroupNotExist, "subscription group does not exist")
+	b.autoCreate = false
 	set(body("T", "h", "POP"), protocol.SubscriptionGroupNotExist, "subscription group does not exist")
 	set("", protocol.SystemError, "the set_message_request_mode request has no body")
 	if len(b.cfg.Modes.(kept)) != 1 {
 		t.Errorf("%v", b.cfg.Modes)
+	}
+	b.autoCreate = true
+	set(body("T", "h", "POP"), 0, "")
+	if b.groups["h"] == nil || b.mode("T", "h").Mode != protocol.ModePop {
+		t.Errorf("a group that was not there yet: %v, %+v", b.groups, b.mode("T", "h"))
 	}
 }
 

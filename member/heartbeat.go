@@ -49,15 +49,9 @@ func (s *Service) create(ctx context.Context, d *protocol.HeartbeatData) error {
 		if !s.wanted(g) {
 			continue
 		}
-		group := s.cfg.Groups.Get([]byte(g.GroupName))
-		if group == nil {
-			if topic.CheckGroup(g.GroupName) != nil {
-				continue
-			}
-			var err error
-			if group, err = s.cfg.Groups.Create(ctx, g.GroupName); err != nil {
-				return err
-			}
+		group, err := s.group(ctx, g.GroupName)
+		if err != nil {
+			return err
 		}
 		if group != nil && s.cfg.Topics.Get([]byte(topic.RetryTopic(g.GroupName))) == nil {
 			cfg := topic.NewConfig(topic.RetryTopic(g.GroupName), group.RetryQueueNums)
@@ -72,6 +66,14 @@ func (s *Service) create(ctx context.Context, d *protocol.HeartbeatData) error {
 		return nil
 	}
 	return s.cfg.Topics.Ensure(retry...)
+}
+
+// group returns a group, made if it has to be; nil where that may not be. It may block.
+func (s *Service) group(ctx context.Context, name string) (*topic.GroupConfig, error) {
+	if g := s.cfg.Groups.Get([]byte(name)); g != nil || topic.CheckGroup(name) != nil {
+		return g, nil
+	}
+	return s.cfg.Groups.Create(ctx, name)
 }
 
 // register enters the client into its groups and answers.

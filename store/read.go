@@ -9,13 +9,8 @@ import (
 	"rocketd/store/consumequeue"
 )
 
-// Limits of one Get beside those that the reader gives. Source: Java MessageStoreConfig, maxTransfer*,
-// maxFilterMessageSize.
-const (
-	hotBytes, hotCount   = 256 << 10, 32
-	coldBytes, coldCount = 64 << 10, 8
-	scanUnits            = 16000 / consumequeue.UnitSize
-)
+// scanUnits is how many units of a queue one Get looks at, at most. Source: Java MessageStoreConfig, maxFilterMessageSize.
+const scanUnits = 16000 / consumequeue.UnitSize
 
 // How records are read that are not taken to be in memory.
 const (
@@ -295,9 +290,10 @@ func (s *Store) fullOf(r *Read, res *ReadResult, u consumequeue.Unit, behind int
 	if res.Count == 0 {
 		return false
 	}
-	maxBytes, maxCount := hotBytes, hotCount
+	limits := s.transfer.Load()
+	maxBytes, maxCount := limits.HotBytes, limits.HotCount
 	if behind > s.cfg.HotBytes {
-		maxBytes, maxCount = coldBytes, coldCount
+		maxBytes, maxCount = limits.ColdBytes, limits.ColdCount
 	}
 	if r.MaxBytes > 0 {
 		maxBytes = min(maxBytes, r.MaxBytes)

@@ -46,6 +46,7 @@ type Store struct {
 	indexTime int64 // indexMs of the checkpoint that was found
 
 	retention atomic.Pointer[Retention]
+	transfer  atomic.Pointer[Transfer]
 	manual    atomic.Int64          // rounds in which files are removed at any hour
 	over      atomic.Pointer[error] // why the disk is too full for appends
 	ballast   atomic.Bool           // it is there
@@ -95,6 +96,7 @@ func Open(cfg Config) (s *Store, err error) {
 		aheadDue:  make(chan int64, 64),
 	}
 	s.retention.Store(&cfg.Retention)
+	s.SetTransfer(DefaultTransfer)
 	if err := vfs.MakeDir(cfg.FS, cfg.Dir); err != nil {
 		return nil, fmt.Errorf("cannot create store: %w", err)
 	}

@@ -248,6 +248,32 @@ func TestStore_GetWants(t *testing.T) {
 }
 
 // The messages of a client's batch lie one behind the other in one file; a group that cannot is refused as a whole.
+// One Get gives no more than it may, of what is in memory and of what is behind; one record it gives in any case.
+func TestStore_SetTransfer(t *testing.T) {
+	s := testStore(t, t.TempDir(), func(c *Config) { c.HotBytes = 4000 })
+	send(t, s, "t", 0, numbered(0, 400)...)
+	q := s.Find([]byte("t"), 0)
+	_, one := s.Get(q, Read{From: 0, Max: 1}, nil)
+	get := func(from int64) int {
+		_, res := s.Get(q, Read{From: from, Max: 1000}, nil)
+		return res.Count
+	}
+	for _, c := range []struct {
+		t         Transfer
+		hot, cold int
+	}{
+		{DefaultTransfer, 32, 8},
+		{Transfer{HotBytes: 1 << 20, HotCount: 35, ColdBytes: 1 << 20, ColdCount: 100}, 35, 100},
+		{Transfer{HotBytes: 5*one.Bytes + 20, HotCount: 100, ColdBytes: 3 * one.Bytes, ColdCount: 100}, 5, 3},
+		{Transfer{}, 1, 1},
+	} {
+		s.SetTransfer(c.t)
+		if hot, cold := get(q.Max()-35), get(0); hot != c.hot || cold != c.cold {
+			t.Errorf("%+v: %d in memory, %d behind; want %d, %d", c.t, hot, cold, c.hot, c.cold)
+		}
+	}
+}
+
 func TestStore_Group(t *testing.T) {
 	s := testStore(t, t.TempDir())
 	q := s.Queue("t", 0)
