@@ -35,24 +35,41 @@ func (b *Broker) openPop() (err error) {
 		ReviveQueues:     int32(s.Int("reviveQueueNum")),
 		ReviveInterval:   s.Duration("reviveInterval"),
 		MaxLeases:        s.Int("popCkMaxBufferSize"),
-		RetryV2:          s.Bool("enableRetryTopicV2"),
-		RetryV1Too:       s.Bool("retrieveMessageFromPopRetryTopicV1"),
-		RetryFirst:       s.Int("popFromRetryProbability"),
-		RetryPriority:    s.Int("popFromRetryProbabilityForPriority"),
-		RetryQueues:      s.Bool("useSeparateRetryQueue"),
-		FirstInMemory:    s.Bool("initPopOffsetByCheckMsgInMem"),
-		ActualTopic:      s.Bool("popResponseReturnActualRetryTopic"),
-		Downwards:        s.Bool("priorityOrderAsc"),
-		PollingSize:      s.Int("popPollingSize"),
-		SkipManyRePuts:   s.Bool("skipWhenCKRePutReachMaxTimes"),
+		Choices:          b.popChoices(),
 	}, time.Now())
 	if err != nil {
 		return err
+	}
+	for _, key := range popChoiceKeys {
+		s.OnChange(key, func() { b.pop.Choose(b.popChoices()) })
 	}
 	b.popRoom = longpoll.New[pop.Key](longpoll.Config[pop.Waiter]{Answer: b.pop.Answer, Max: s.Int("maxPopPollingSize")}, time.Now())
 	b.pop.UseRoom(b.popRoom)
 	b.duties.parts = append(b.duties.parts, rungroup.Part{Name: "revive", Run: b.pop.Run})
 	return nil
+}
+
+// popChoiceKeys are the settings in popChoices.
+var popChoiceKeys = []string{
+	"enableRetryTopicV2", "retrieveMessageFromPopRetryTopicV1", "popFromRetryProbability", "popFromRetryProbabilityForPriority",
+	"useSeparateRetryQueue", "initPopOffsetByCheckMsgInMem", "popResponseReturnActualRetryTopic", "priorityOrderAsc", "popPollingSize",
+	"skipWhenCKRePutReachMaxTimes",
+}
+
+func (b *Broker) popChoices() pop.Choices {
+	s := b.cfg.Settings
+	return pop.Choices{
+		RetryV2:        s.Bool("enableRetryTopicV2"),
+		RetryV1Too:     s.Bool("retrieveMessageFromPopRetryTopicV1"),
+		RetryFirst:     s.Int("popFromRetryProbability"),
+		RetryPriority:  s.Int("popFromRetryProbabilityForPriority"),
+		RetryQueues:    s.Bool("useSeparateRetryQueue"),
+		FirstInMemory:  s.Bool("initPopOffsetByCheckMsgInMem"),
+		ActualTopic:    s.Bool("popResponseReturnActualRetryTopic"),
+		Downwards:      s.Bool("priorityOrderAsc"),
+		PollingSize:    s.Int("popPollingSize"),
+		SkipManyRePuts: s.Bool("skipWhenCKRePutReachMaxTimes"),
+	}
 }
 
 // timerSlow is how late the timer may be and still counts as one that has delivered what is due. What waits for it waits a

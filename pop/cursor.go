@@ -106,9 +106,9 @@ type shelf struct {
 	topic, group    []byte
 	retry           byte // as handles say it
 	waits           *shelf
-	used            atomic.Bool               // of a light queue: since prune looked last
-	cursors         atomic.Pointer[[]*cursor] // by queue ID
-	retryShelves    atomic.Pointer[[2]*shelf] // of this topic's retry topics, whether they are there or not
+	used            atomic.Bool                  // of a light queue: since prune looked last
+	cursors         atomic.Pointer[[]*cursor]    // by queue ID
+	retryShelves    atomic.Pointer[retryShelves] // of this topic's retry topics, whether they are there or not
 
 	grow sync.Mutex // one at a time makes cursors
 

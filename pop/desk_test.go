@@ -132,7 +132,7 @@ func (d *desk) open() {
 		Readable:  func() bool { return true }, Slave: func() bool { return false }, Taking: func() bool { return true },
 		OffsetsSaved: d.saved, PropertyFilter: true, TimerWheel: true, TimerPrecisionMs: 1000, TimerMaxDelay: 72 * time.Hour, TimerBehind: func() bool { return false },
 		NewCourier:   func() Courier { return &courier{d: d, ours: true} },
-		ReviveQueues: 1, ReviveInterval: time.Second, MaxLeases: 1000, RetryV1Too: true, RetryFirst: 20, FirstInMemory: true, Downwards: true, PollingSize: 4,
+		ReviveQueues: 1, ReviveInterval: time.Second, MaxLeases: 1000, Choices: Choices{RetryV1Too: true, RetryFirst: 20, FirstInMemory: true, Downwards: true, PollingSize: 4},
 	}
 	if d.cfg != nil {
 		d.cfg(&cfg)

@@ -90,16 +90,21 @@ type Config struct {
 	ReviveQueues   int32         // reviveQueueNum
 	ReviveInterval time.Duration // reviveInterval: between two looks at the revive topic
 	MaxLeases      int           // popCkMaxBufferSize: check points in memory; those beyond are revived from the log
-	RetryV2        bool          // enableRetryTopicV2: name new retry topics so
-	RetryV1Too     bool          // retrieveMessageFromPopRetryTopicV1: read the older ones all the same
-	RetryFirst     int           // popFromRetryProbability, percent
-	RetryPriority  int           // popFromRetryProbabilityForPriority, percent: the same of topics with priorities
-	RetryQueues    bool          // useSeparateRetryQueue: new retry topics have as many queues as their topic
-	FirstInMemory  bool          // initPopOffsetByCheckMsgInMem
-	ActualTopic    bool          // popResponseReturnActualRetryTopic
-	Downwards      bool          // priorityOrderAsc: walk through queues from the last to the first
-	PollingSize    int           // popPollingSize: pops that wait for one queue, topic and group
-	SkipManyRePuts bool          // skipWhenCKRePutReachMaxTimes
+	Choices
+}
+
+// Choices are the settings that may change while the service runs (Choose).
+type Choices struct {
+	RetryV2        bool // enableRetryTopicV2: name new retry topics so
+	RetryV1Too     bool // retrieveMessageFromPopRetryTopicV1: read the older ones all the same
+	RetryFirst     int  // popFromRetryProbability, percent
+	RetryPriority  int  // popFromRetryProbabilityForPriority, percent: the same of topics with priorities
+	RetryQueues    bool // useSeparateRetryQueue: new retry topics have as many queues as their topic
+	FirstInMemory  bool // initPopOffsetByCheckMsgInMem
+	ActualTopic    bool // popResponseReturnActualRetryTopic
+	Downwards      bool // priorityOrderAsc: walk through queues from the last to the first
+	PollingSize    int  // popPollingSize: pops that wait for one queue, topic and group
+	SkipManyRePuts bool // skipWhenCKRePutReachMaxTimes
 }
 
 // Service serves POP_MESSAGE and what belongs to it.
@@ -114,12 +119,17 @@ type Service struct {
 	journals sync.Pool     // *journal
 	acks     sync.Pool     // *acking
 	orders   orders
+	choices  atomic.Pointer[Choices]
 }
+
+// Choose changes the choices from the next request on.
+func (s *Service) Choose(c Choices) { s.choices.Store(&c) }
 
 // New makes a service and loads consumerOrderInfo.json. A missing file is an empty table; a broken one falls back to its
 // backup. Its Answer goes into the room, the room into UseRoom.
 func New(cfg Config, now time.Time) (*Service, error) {
 	s := &Service{cfg: cfg, shelves: newShelves(), schedule: newSchedule(now.UnixMilli())}
+	s.Choose(cfg.Choices)
 	s.journals.New = func() any { return newJournal(&s.cfg) }
 	s.acks.New = func() any {
 		a := &acking{svc: s}
@@ -156,18 +166,25 @@ func (s *Service) shelf(group, name []byte) *shelf {
 	return s.shelves.get(string(group), string(name), waits)
 }
 
+// retryShelves are those of the retry topics of a shelf, by the choices that named them.
+type retryShelves struct {
+	chosen   *Choices
+	versions [2]*shelf
+}
+
 // retries returns the shelves of the retry topics of a shelf that are there, first the one that is written.
 func (s *Service) retries(x *shelf) (list [2]*shelf) {
 	var versions [2]*shelf
-	if r := x.retryShelves.Load(); r != nil {
-		versions = *r
+	chosen := s.choices.Load()
+	if r := x.retryShelves.Load(); r != nil && r.chosen == chosen {
+		versions = r.versions
 	} else {
-		for i, v2 := range [2]bool{s.cfg.RetryV2, false} {
-			if i == 0 || s.cfg.RetryV2 && s.cfg.RetryV1Too {
+		for i, v2 := range [2]bool{chosen.RetryV2, false} {
+			if i == 0 || chosen.RetryV2 && chosen.RetryV1Too {
 				versions[i] = s.shelves.get(x.groupName, topic.PopRetryTopic(x.name, x.groupName, v2), x)
 			}
 		}
-		x.retryShelves.Store(&versions)
+		x.retryShelves.Store(&retryShelves{chosen, versions})
 	}
 	n := 0
 	for _, r := range versions {

@@ -418,6 +418,48 @@ func TestService_Pop_PriorityUpwards(t *testing.T) {
 	want(t, "pop", bodies(d.pop("topic=T4")), "m0 m1 m2 m3")
 }
 
+// What may be chosen anew holds from the next pop on: the order of queues, and the names of retry topics, of which the older
+// ones are still read.
+func TestService_Choose(t *testing.T) {
+	d := newDesk(t, nil)
+	send := func() {
+		for id := range int32(4) {
+			d.send("T4", id, fmt.Sprintf("m%d", id))
+		}
+	}
+	choose := func(change func(c *Choices)) {
+		c := *d.svc.choices.Load()
+		change(&c)
+		d.svc.Choose(c)
+	}
+	d.topics["T4"].Attributes = map[string]string{"message.type": "PRIORITY"}
+	send()
+	want(t, "downwards", bodies(d.pop("topic=T4")), "m3 m2 m1 m0")
+	choose(func(c *Choices) { c.Downwards = false })
+	send()
+	want(t, "upwards", bodies(d.pop("topic=T4")), "m0 m1 m2 m3")
+
+	d.send("T", 0, "a")
+	d.pop()
+	d.pass(10100 * time.Millisecond)
+	choose(func(c *Choices) { c.RetryV2 = true })
+	d.send("T", 0, "b")
+	seen := map[string]string{}
+	for range 20 {
+		for range 20 {
+			for _, g := range d.pop() {
+				seen[g.body] += g.topic + " "
+				if g.topic != "T" {
+					d.ack(g)
+				}
+			}
+		}
+		d.pass(time.Second)
+	}
+	want(t, "first version", seen["a"], "%RETRY%g_T ")
+	want(t, "second version", seen["b"], "T %RETRY%g+T ")
+}
+
 // Held pops are answered when something comes, first come first; at their end they are told so, and too many do not wait.
 func TestService_Pop_Held(t *testing.T) {
 	d := newDesk(t, nil)

@@ -31,7 +31,7 @@ func (r *reply) read(x *shelf, c *cursor, q *consumequeue.Queue) {
 		return
 	}
 	dst := r.records
-	rewrite := x.retry != '0' && !s.cfg.ActualTopic
+	rewrite := x.retry != '0' && !s.choices.Load().ActualTopic
 	if rewrite {
 		dst = r.again[:0]
 	}
@@ -88,7 +88,7 @@ func (s *Service) initial(x *shelf, q *consumequeue.Queue, mode int32) int64 {
 	if mode == modeMin || topic.IsRetry(x.name) {
 		return q.Min()
 	}
-	if s.cfg.FirstInMemory && q.Min() <= 0 && s.cfg.Queues.InMemory(q, 0) {
+	if s.choices.Load().FirstInMemory && q.Min() <= 0 && s.cfg.Queues.InMemory(q, 0) {
 		return 0
 	}
 	return max(q.Max()-1, 0)

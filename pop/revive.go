@@ -106,7 +106,7 @@ func (s *Service) prune() {
 func (s *Service) idle(x *shelf) bool {
 	family := []*shelf{x}
 	if r := x.retryShelves.Load(); r != nil {
-		family = append(family, r[:]...)
+		family = append(family, r.versions[:]...)
 	}
 	for _, y := range family {
 		if y == nil {
@@ -252,7 +252,7 @@ func (r *reviver) message(ck *Checkpoint, offset int64, revive int32, now time.T
 	}
 	name := ck.Topic
 	if !topic.IsRetry(name) {
-		name = topic.PopRetryTopic(name, ck.Group, s.cfg.RetryV2)
+		name = topic.PopRetryTopic(name, ck.Group, s.choices.Load().RetryV2)
 	}
 	queue, err := r.ensure(name, ck)
 	if err != nil {
@@ -296,7 +296,7 @@ func (r *reviver) ensure(name string, ck *Checkpoint) (queue int32, _ error) {
 	}
 	if cfg == nil && !s.cfg.Slave() { // a slave's topics are its master's
 		queues := int32(1)
-		if normal := s.cfg.Topics.Get([]byte(ck.Topic)); s.cfg.RetryQueues && normal != nil {
+		if normal := s.cfg.Topics.Get([]byte(ck.Topic)); s.choices.Load().RetryQueues && normal != nil {
 			queues = max(normal.WriteQueueNums, 1)
 		}
 		cfg = topic.NewConfig(name, queues)
@@ -309,7 +309,7 @@ func (r *reviver) ensure(name string, ck *Checkpoint) (queue int32, _ error) {
 			}
 		}
 	}
-	if s.cfg.RetryQueues && cfg != nil && ck.QueueID < cfg.WriteQueueNums {
+	if s.choices.Load().RetryQueues && cfg != nil && ck.QueueID < cfg.WriteQueueNums {
 		return ck.QueueID, nil
 	}
 	return 0, nil
@@ -318,7 +318,7 @@ func (r *reviver) ensure(name string, ck *Checkpoint) (queue int32, _ error) {
 // rePut gives a message that cannot be delivered now a check point of its own.
 func (r *reviver) rePut(ck *Checkpoint, offset int64, revive int32, now time.Time) bool {
 	n := ck.rePuts()
-	if n >= len(rePutAfter) && r.s.cfg.SkipManyRePuts {
+	if n >= len(rePutAfter) && r.s.choices.Load().SkipManyRePuts {
 		r.s.cfg.Log.Warn("popped message given up", "topic", ck.Topic, "group", ck.Group, "queue", ck.QueueID, "offset", offset)
 		return true
 	}

@@ -73,9 +73,9 @@ func (s *Service) take(t *protocol.Turn, k protocol.Ticket, a *ask) outcome {
 		r.revive = int32(s.revives.Add(1) % uint32(max(s.cfg.ReviveQueues, 1)))
 	}
 	dice := rand.IntN(100)
-	first := dice < s.cfg.RetryFirst
+	first := dice < s.choices.Load().RetryFirst
 	if !a.order && s.byPriority(a) {
-		first, dice = dice < s.cfg.RetryPriority, 0
+		first, dice = dice < s.choices.Load().RetryPriority, 0
 	}
 	retries := s.retries(a.shelf)
 	if retries[1] != nil && dice%2 == 0 { // an answer may hold one of them only: its flags are one kind
@@ -136,7 +136,7 @@ func (r *reply) takeRetry(x *shelf) {
 func (r *reply) takeTopic(x *shelf, queues int32, dice int) {
 	for i := range queues {
 		id := int32((int64(dice) + int64(i)) % int64(queues))
-		if r.svc.cfg.Downwards {
+		if r.svc.choices.Load().Downwards {
 			id = int32((int64(dice) + int64(queues-1-i)) % int64(queues))
 		}
 		r.takeQueue(x, id)

@@ -38,7 +38,7 @@ func (s *Service) park(c *protocol.Call, w Waiter, deadline time.Time, pollMs in
 	full := false
 	if pollMs > 0 && c.Turn.Now.Before(deadline) {
 		x := w.ask.shelf
-		if s.waiting(x, w.ask.queue, w.notify) < s.cfg.PollingSize {
+		if s.waiting(x, w.ask.queue, w.notify) < s.choices.Load().PollingSize {
 			if h := x.home.Load(); h == nil || h.peer.Closed() {
 				x.home.Store(&home{c.Peer, func(t *protocol.Turn) {
 					x.rung.Store(false)

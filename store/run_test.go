@@ -112,3 +112,26 @@ func TestRecover_Large(t *testing.T) {
 		t.Fatal(q.Max())
 	}
 }
+
+// One file is made ahead, however often and late that is asked for.
+func TestLog_Prepare_Once(t *testing.T) {
+	dir := t.TempDir()
+	s := testStore(t, dir)
+	files := func() int {
+		names, err := os.ReadDir(filepath.Join(dir, "commitlog"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(names)
+	}
+	for want := 2; want < 5; want++ {
+		for s.MaxPhysical() < int64(want-2)*s.cfg.FileSize+100 {
+			send(t, s, "t", 0, "body")
+		}
+		for range 3 {
+			if err := s.log.Prepare(); err != nil || files() != want {
+				t.Fatalf("%d files, want %d; %v", files(), want, err)
+			}
+		}
+	}
+}

@@ -165,6 +165,9 @@ final class Outside {
     }
 
     private void update(Properties keys) {
+        if (!server.up()) {
+            return; // it is for the next one
+        }
         admin(a -> {
             a.updateBrokerConfig(server.address(), keys);
             return null;

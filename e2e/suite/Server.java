@@ -24,6 +24,10 @@ final class Server {
         this.port = port;
     }
 
+    boolean up() {
+        return process.isAlive();
+    }
+
     String address() {
         return "127.0.0.1:" + port;
     }

@@ -263,10 +263,11 @@ func (l *Log) Writeback(from, to int64) {
 	}
 }
 
-// Prepare creates the file behind the last one ahead of time. A full disk is no error here: Append will tell.
+// Prepare creates the file behind the last one ahead of time, unless the last is still empty: it may be called later than it
+// was asked for. A full disk is no error here: Append will tell.
 func (l *Log) Prepare() error {
 	files := l.row.Files()
-	if len(files) == 0 {
+	if len(files) == 0 || l.Max() <= files[len(files)-1].Start() {
 		return nil
 	}
 	free, err := l.free(files[len(files)-1].End())
