@@ -53,7 +53,7 @@ final class Server {
         try {
             Path conf = Files.writeString(Path.of(dir, "server.conf"), text);
             Path log = Path.of(dir, "server.log");
-            List<String> line = new ArrayList<>(Arrays.asList("sh", "-c", "exec 3<&0; \"$@\" & server=$!; (read end <&3; kill $server) & wait $server", "sh"));
+            List<String> line = new ArrayList<>(Arrays.asList("sh", "-c", "exec 3<&0; \"$@\" & server=$!; (read end <&3; kill $server) & reader=$!; wait $server; kill $reader", "sh"));
             line.addAll(Arrays.asList(command.replace("@DIR@", dir).split(" ")));
             line.addAll(Arrays.asList("-c", conf.toString()));
             Process process = new ProcessBuilder(line).redirectErrorStream(true).redirectOutput(log.toFile()).start();
