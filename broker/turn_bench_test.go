@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,11 +46,14 @@ func (w *wire) Close()                                 {}
 
 // turns runs whole turns of n frames each through the request table of a broker with a store on disk: frame bytes
 // in, frame bytes out. One iteration is one frame.
-func turns(b *testing.B, form protocol.Form, n int, prepare func(br *Broker), frame func(form protocol.Form) []byte) {
+func turns(b *testing.B, form protocol.Form, n int, prepare func(br *Broker), frame func(form protocol.Form) []byte, keys ...string) {
 	dir := b.TempDir()
 	s := settings.NewBroker(settings.Machine{Home: dir, IP: "127.0.0.1", HostName: "b", Processors: 2}, slog.New(slog.DiscardHandler))
 	s.Set("storePathRootDir", dir)
 	s.Set("listenPort", strconv.Itoa(freePort(b)))
+	for _, key := range keys {
+		s.Set(key[:strings.Index(key, "=")], key[strings.Index(key, "=")+1:])
+	}
 	br, err := New(Config{Settings: s, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		b.Fatal(err)
@@ -159,4 +163,26 @@ func BenchmarkTurn_Pull(b *testing.B) {
 			})
 		})
 	}
+}
+
+// A pull that looks at 64 messages for the one that an SQL92 expression is true of: no allocation for each message.
+func BenchmarkTurn_PullSQL(b *testing.B) {
+	fill := func(br *Broker) {
+		makeTopic(br)
+		w, turn := new(wire), &protocol.Turn{Appends: br.put.NewBatch(), Now: time.Now()}
+		call := protocol.Call{Peer: w, Turn: turn}
+		for i := range 64 {
+			raw := request(protocol.Binary, protocol.SendMessageV2, bytes.Repeat([]byte("x"), 128), "a=pg", "b=T", "c=TBW102", "d=4", "e=0",
+				"f=0", "g=1795568595971", "h=0", fmt.Sprintf("i=UNIQ_KEY\x01C000020A2B104E0E2F2A7BD28C030000\x02WAIT\x01true\x02n\x01%02d\x02", i), "j=0", "k=false", "m=false")
+			if err := call.Decode(raw[4:]); err != nil {
+				b.Fatal(err)
+			}
+			br.table.Serve(&call)
+		}
+		br.table.EndTurn(turn)
+	}
+	turns(b, protocol.JSON, 4, fill, func(form protocol.Form) []byte {
+		return request(form, protocol.PullMessage, nil, "consumerGroup=g", "topic=T", "queueId=0", "queueOffset=0", "maxMsgNums=32",
+			"sysFlag=4", "commitOffset=0", "suspendTimeoutMillis=0", "subscription=n = 42", "subVersion=0", "expressionType=SQL92")
+	}, "enablePropertyFilter=true")
 }

@@ -54,8 +54,8 @@ func Compile[T ~string | ~[]byte](kind, expr T) (*Filter, error) {
 			return nil, err
 		}
 		return &Filter{wants: func(record []byte) bool {
-			r, err := message.Decode(record)
-			return err == nil && s.Match(sql92.Properties{Raw: r.Properties})
+			props, ok := message.PeekProperties(record)
+			return ok && s.Match(sql92.Properties{Raw: props})
 		}}, nil
 	}
 	if !IsTag(kind) {

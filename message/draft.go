@@ -147,10 +147,39 @@ const (
 )
 
 // PeekBody returns the body length of a record from its first HeadBytes bytes.
-func PeekBody(b []byte) int64 {
-	at := storeMsAt(b) + 8 + 8 + 4 + 8
+func PeekBody(b []byte) int64 { return int64(be32(b, bodyAt(b)-4)) }
+
+// bodyAt is where the body starts.
+func bodyAt(b []byte) int {
+	at := storeMsAt(b) + 8 + 8 + 4 + 8 + 4
 	if be32(b, posSysFlag)&FlagStoreHostV6 != 0 {
 		at += 12
 	}
-	return int64(be32(b, at))
+	return at
+}
+
+// PeekProperties returns the property string of a record, a view into it: what Decode finds, at a fraction of the cost. It
+// returns false if Decode would return an error, or if b goes on behind the record.
+func PeekProperties(b []byte) ([]byte, bool) {
+	if len(b) < MinSize || int(be32(b, 0)) != len(b) {
+		return nil, false
+	}
+	at := bodyAt(b)
+	if at > len(b) {
+		return nil, false
+	}
+	at += int(uint32(be32(b, at-4)))
+	magic := be32(b, posMagic)
+	switch {
+	case magic == MagicV1 && at < len(b) && b[at] < 1<<7:
+		at += 1 + int(b[at])
+	case magic == MagicV2 && at+1 < len(b) && b[at] < 1<<7:
+		at += 2 + int(binary.BigEndian.Uint16(b[at:]))
+	default:
+		return nil, false
+	}
+	if at+1 >= len(b) || b[at] >= 1<<7 || at+2+int(binary.BigEndian.Uint16(b[at:])) != len(b) {
+		return nil, false
+	}
+	return b[at+2:], true
 }

@@ -82,11 +82,31 @@ func FuzzDecode(f *testing.F) {
 	f.Add(AppendRecord(nil, &d))
 	f.Add([]byte{})
 	f.Add(make([]byte, 100))
+	d.BornHost, d.Properties = v6, []byte("a\x01b\x02\x01c\x02d\x01\x02a\x01e\x01f\x02g")
+	f.Add(AppendRecord(nil, &d))
+	f.Add(append(AppendRecord(nil, &d), 1))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := Decode(b)
+		props, ok := PeekProperties(b)
+		if whole := err == nil && int(r.Size) == len(b); ok != whole || ok && !bytes.Equal(props, r.Properties) {
+			t.Fatalf("peeked at properties %q, %v, decoded %q, %v", props, ok, r.Properties, err)
+		}
 		if err != nil {
 			return
 		}
+		EachProperty(r.Properties, func(k, _ []byte) bool {
+			var last []byte
+			EachProperty(r.Properties, func(name, v []byte) bool {
+				if bytes.Equal(name, k) {
+					last = v
+				}
+				return true
+			})
+			if v, ok := Property(r.Properties, string(k)); !ok || !bytes.Equal(v, last) {
+				t.Fatalf("property %q is %q, %v, want %q", k, v, ok, last)
+			}
+			return true
+		})
 		if r.Size < MinSize || int(r.Size) > len(b) {
 			t.Fatalf("size %d of %d bytes", r.Size, len(b))
 		}

@@ -12,10 +12,15 @@ const (
 func Property(props []byte, name string) ([]byte, bool) {
 	var found []byte
 	for rest := props; len(rest) > 0; {
-		var k, v []byte
-		k, v, rest = nextProperty(rest)
-		if k != nil && string(k) == name {
-			found = v
+		item := rest
+		if end := bytes.IndexByte(rest, valueEnd); end >= 0 {
+			item, rest = rest[:end], rest[end+1:]
+		} else {
+			rest = nil
+		}
+		// No name holds the sign that ends it.
+		if n := len(name); len(item) > n+1 && item[n] == nameEnd && string(item[:n]) == name && n > 0 {
+			found = item[n+1:]
 		}
 	}
 	return found, found != nil

@@ -1,6 +1,7 @@
 package pull
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -49,4 +50,38 @@ func TestService_Pull_Cold(t *testing.T) {
 	d.pull(5, "maxMsgNums=2")
 	run()
 	d.want("5: 0 FOUND nextBegin=2 min=0 max=4 m0m1")
+}
+
+// A filter by properties looks into a few messages in the turn, into many on the pool: in memory without a word, on the disk as
+// cold data.
+func TestService_Pull_ManyByProperties(t *testing.T) {
+	d, c := newDesk(t), new(slowed)
+	d.cfg.Cold, d.cfg.PropertyFilter = c, true
+	d.open()
+	d.subscribe(protocol.Clustering, protocol.SubscriptionData{Topic: "T", SubString: "*"})
+	d.add(slices.Repeat([]string{"a"}, scanInTurn)...)
+	sql := []string{"subscription=a > 1", "expressionType=SQL92", "maxMsgNums=2"}
+	d.pull(1, sql...)
+	d.want("1: 0 FOUND nextBegin=2 min=0 max=64 m0m1")
+	d.add("a")
+	run := func() error {
+		d.want()
+		return d.offloaded[len(d.offloaded)-1](t.Context(), d.calls[len(d.calls)-1])
+	}
+	d.pull(2, sql...)
+	if err := run(); err != nil || c.read != 0 {
+		t.Error(err, c.read)
+	}
+	d.want("2: 0 FOUND nextBegin=2 min=0 max=65 m0m1")
+	d.onDisk = 10
+	d.pull(3, sql...)
+	if err := run(); err != nil || c.read != len("m0m1") {
+		t.Error(err, c.read)
+	}
+	d.want("3: 0 FOUND nextBegin=2 min=0 max=65 m0m1")
+	c.limited = true
+	d.pull(4, sql...)
+	if err := run(); err != errCold {
+		t.Error(err)
+	}
 }

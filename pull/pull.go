@@ -150,6 +150,7 @@ const (
 	maxMessages = 1024           // more than a reader gives; it also looks at no fewer messages than it may give
 	maxHold     = 24 * time.Hour // of a pull that finds nothing
 	maxReads    = 8              // in a row, by a held pull whose filter refuses all that came
+	scanInTurn  = 64             // messages that are looked at in a turn by their properties; more is the pool's
 )
 
 // Pull serves codes 11 and 361. Fields: PullMessageRequestHeader. Source: Java PullMessageProcessor; the order of
@@ -246,8 +247,13 @@ func (s *Service) supported(kind string, want *filter.Filter) error {
 	return protocol.Errorf(protocol.SystemError, "%v", filter.UnsupportedError(kind))
 }
 
-// read answers from the queue, or parks; where the disk has to be waited for, the pool does it.
+// read answers from the queue, or parks; where the disk has to be waited for, or a filter looks into many messages, the pool
+// does it: so long a turn would hold up all others.
 func (s *Service) read(c *protocol.Call, h *protocol.PullMessageRequest, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, want *filter.Filter) error {
+	if want.Wants() != nil && h.QueueOffset >= q.Min() && q.Max()-h.QueueOffset > scanInTurn {
+		s.cfg.Offload(c, func(_ context.Context, c *protocol.Call) error { return s.readPooled(c, q, cfg, group, want, false) })
+		return nil
+	}
 	buf := s.buffers.Get().(*[]byte)
 	h.MaxMsgNums = bounded(h.MaxMsgNums)
 	records, res := s.get(q, store.Read{From: h.QueueOffset, Max: h.MaxMsgNums, Match: want.Func(), Wants: want.Wants(), NoWait: true}, (*buf)[:0])
@@ -256,17 +262,25 @@ func (s *Service) read(c *protocol.Call, h *protocol.PullMessageRequest, q *cons
 		s.pulled(c, h, code, &res, c.Turn.Now)
 	}
 	switch {
-	case res.Status == store.OnDisk && s.cfg.Cold != nil && s.pushes(h) && s.cfg.Cold.Limited(h.ConsumerGroup):
+	case res.Status == store.OnDisk && s.limited(h):
 		s.release(buf, records)
-		return protocol.Errorf(protocol.SystemBusy, "This consumer group is reading cold data. It has been flow control")
+		return errCold
 	case res.Status == store.OnDisk:
-		s.cfg.Offload(c, func(_ context.Context, c *protocol.Call) error { return s.readDisk(c, q, cfg, group, want) })
+		s.cfg.Offload(c, func(_ context.Context, c *protocol.Call) error { return s.readPooled(c, q, cfg, group, want, true) })
 	case code != protocol.PullNotFound || h.SysFlag&flagSuspend == 0 || c.IsOneway() || !s.park(c, h, q, cfg, group, want):
 		s.cfg.Offsets.SetPulled(h.ConsumerGroup, h.Topic, h.QueueID, res.Next)
 		s.respond(c.Turn, c.Ticket(), code, res.Status.String(), res, cfg, group, records)
 	}
 	s.release(buf, records)
 	return nil
+}
+
+// errCold is the answer to a group that is to wait with what it reads from the disk.
+var errCold = protocol.Errorf(protocol.SystemBusy, "This consumer group is reading cold data. It has been flow control")
+
+// limited tells whether a group has to wait with what it reads from the disk.
+func (s *Service) limited(h *protocol.PullMessageRequest) bool {
+	return s.cfg.Cold != nil && s.pushes(h) && s.cfg.Cold.Limited(h.ConsumerGroup)
 }
 
 // pushes tells whether the clients of a group are pushed to: these wait when they are told so. Who pulls by himself would take it
@@ -285,19 +299,28 @@ func (s *Service) get(q *consumequeue.Queue, r store.Read, dst []byte) ([]byte, 
 	return dst, res
 }
 
-// readDisk is read on the pool. What turns out to have nothing goes back to a turn, which lets it wait.
-func (s *Service) readDisk(c *protocol.Call, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, want *filter.Filter) error {
+// readPooled is read on the pool. What turns out to have nothing goes back to a turn, which lets it wait. disk says that it may wait for
+// the disk.
+func (s *Service) readPooled(c *protocol.Call, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, want *filter.Filter, disk bool) error {
 	var h protocol.PullMessageRequest
 	if err := h.Decode(c.Fields); err != nil {
 		return err
 	}
 	buf := s.buffers.Get().(*[]byte)
 	number := bounded(h.MaxMsgNums)
-	if s.cfg.Cold != nil && s.cfg.Cold.Limited(h.ConsumerGroup) {
+	cold := disk && s.cfg.Cold != nil
+	if cold && s.cfg.Cold.Limited(h.ConsumerGroup) {
 		number = 1
 	}
-	records, res := s.get(q, store.Read{From: h.QueueOffset, Max: number, Match: want.Func(), Wants: want.Wants()}, (*buf)[:0])
-	if s.cfg.Cold != nil {
+	records, res := s.get(q, store.Read{From: h.QueueOffset, Max: number, Match: want.Func(), Wants: want.Wants(), NoWait: !disk}, (*buf)[:0])
+	if res.Status == store.OnDisk {
+		s.release(buf, records)
+		if s.limited(&h) {
+			return errCold
+		}
+		return s.readPooled(c, q, cfg, group, want, true)
+	}
+	if cold {
 		s.cfg.Cold.Read(h.ConsumerGroup, len(records), time.Now())
 	}
 	if res.Status == store.OffsetOverflowOne {

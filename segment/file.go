@@ -109,6 +109,33 @@ func (f *File) readAt(dst []byte, off int64) (err error) {
 	return nil
 }
 
+// readEach reads the pieces up to the first that is not in the file.
+func (f *File) readEach(dst []byte, spans []Span) (n int, err error) {
+	m := f.mapped.Load()
+	if m == nil {
+		m = f.makeMap()
+	}
+	if m == nil {
+		return 1, f.pread(dst[:spans[0].Size], spans[0].Off)
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("cannot read %d bytes at %d of %s: %v", spans[n].Size, spans[n].Off-f.start, f.name, r)
+		}
+	}()
+	mapped := (*m).Bytes()
+	for _, s := range spans {
+		at := s.Off - f.start
+		if at < 0 || at+int64(s.Size) > f.size {
+			break
+		}
+		dst = dst[copy(dst[:s.Size], mapped[at:]):]
+		n++
+	}
+	return n, nil
+}
+
 func (f *File) makeMap() *vfs.Mapping {
 	if f.noMap.Load() {
 		return nil

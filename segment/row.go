@@ -131,6 +131,26 @@ func (r *Row) ReadAt(dst []byte, off int64) error {
 	return err
 }
 
+// Span is a piece of a row.
+type Span struct {
+	Off  int64
+	Size int
+}
+
+// ReadEach is ReadAt for pieces that follow each other in dst, at least one. It returns how many it read: as far as they lie in
+// the file of the first. One look at the file for all of them lets the processor wait for the memory of several at a time.
+func (r *Row) ReadEach(dst []byte, spans []Span) (n int, err error) {
+	f := r.Find(spans[0].Off)
+	if f == nil || spans[0].Off+int64(spans[0].Size) > f.End() || !f.acquire() {
+		return 0, ErrGone
+	}
+	n, err = f.readEach(dst, spans)
+	if e := f.release(); err == nil {
+		err = e
+	}
+	return n, err
+}
+
 // Prepare creates the file that starts at start, where the last one ends, ahead of time, so that Add need not wait for
 // the disk. It may be called while others use the row: when the last one changes meanwhile, it does nothing.
 func (r *Row) Prepare(start int64) error {

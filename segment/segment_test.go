@@ -86,6 +86,18 @@ func TestRow(t *testing.T) {
 			t.Errorf("read at %d: %v", off, err)
 		}
 	}
+	some := []Span{{402, 2}, {400, 1}, {495, 5}, {496, 5}, {500, 1}} // the fourth is over the end
+	if n, err := r.ReadEach(b, some[:2]); n != 2 || err != nil || string(b[:3]) != "lef" {
+		t.Error(n, err, string(b))
+	}
+	if n, err := r.ReadEach(make([]byte, 14), some); n != 3 || err != nil {
+		t.Error(n, err)
+	}
+	for _, off := range []int64{-1, 299, 496, 800} {
+		if n, err := r.ReadEach(make([]byte, 5), []Span{{off, 5}}); n != 0 || err != ErrGone {
+			t.Errorf("read at %d: %d, %v", off, n, err)
+		}
+	}
 	if err := errors.Join(r.DropFrom(650), r.DropBefore(400)); err != nil {
 		t.Fatal(err)
 	}

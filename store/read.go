@@ -117,6 +117,7 @@ func (s *Store) getPlain(q *consumequeue.Queue, r Read, dst []byte) ([]byte, Rea
 		}
 		dst, res = g.dst, g.res
 		g.store, g.r, g.dst = nil, Read{}, nil
+		g.window.close()
 		gets.Put(g)
 	}
 	return dst, res
@@ -142,11 +143,12 @@ type get struct {
 	end     int64
 	visible int64
 	hot     int64
-	looked  int64  // start of the last record looked at, -1: none
-	removed bool   // met a record that is gone
-	waits   bool   // met one that is not in memory
-	broken  bool   // met one that the disk does not give
-	failed  bool   // met one that cannot be read through the map
+	looked  int64 // start of the last record looked at, -1: none
+	removed bool  // met a record that is gone
+	waits   bool  // met one that is not in memory
+	broken  bool  // met one that the disk does not give
+	failed  bool  // met one that cannot be read through the map
+	window  window
 	piece   []byte // of the log, read with pread
 	pieceAt int64
 	units   [64 * consumequeue.UnitSize]byte
@@ -159,6 +161,7 @@ func (g *get) start(res ReadResult, dst []byte) {
 	g.res, g.dst = res, dst
 	g.runAt, g.runMsgs, g.looked, g.removed, g.waits, g.broken, g.failed = -1, 0, -1, false, false, false, false
 	g.piece = g.piece[:0]
+	g.window.spans = nil
 	g.forget(g.offsets)
 }
 
@@ -244,7 +247,7 @@ func (g *get) unit(q *consumequeue.Queue, u consumequeue.Unit, rest []byte) bool
 		return g.cold(u, rest)
 	}
 	if g.r.Wants != nil {
-		g.choose(u)
+		g.choose(u, rest)
 		return true
 	}
 	if g.runAt < 0 || u.Physical != g.runEnd {
@@ -302,18 +305,17 @@ func (s *Store) fullOf(r *Read, res *ReadResult, u consumequeue.Unit, behind int
 }
 
 // choose copies a record in memory if it is wanted. If its file was dropped meanwhile, it does not count.
-func (g *get) choose(u consumequeue.Unit) {
-	at := len(g.dst)
-	g.dst = grow(g.dst, int(u.Size))
-	err := g.store.log.ReadAt(g.dst[at:], u.Physical)
+func (g *get) choose(u consumequeue.Unit, rest []byte) {
+	record, err := g.window.record(g, u, rest)
 	if err != nil {
 		g.removed = true
 		g.failed = g.failed || !errors.Is(err, segment.ErrGone)
-	}
-	if err != nil || !g.r.Wants(g.dst[at:]) {
-		g.dst = g.dst[:at]
 		return
 	}
+	if !g.r.Wants(record) {
+		return
+	}
+	g.dst = append(g.dst, record...)
 	g.count(u)
 }
 

@@ -1,7 +1,14 @@
 package commitlog
 
+import "rocketd/segment"
+
 // ReadAt fills dst with bytes of one file from off, through a map; what is behind Max reads as anything.
 func (l *Log) ReadAt(dst []byte, off int64) error { return l.row.ReadAt(dst, off) }
+
+// ReadEach reads several pieces: see segment.Row.ReadEach.
+func (l *Log) ReadEach(dst []byte, spans []segment.Span) (int, error) {
+	return l.row.ReadEach(dst, spans)
+}
 
 // ReadDisk is ReadAt with pread, for bytes that may have to come from the disk.
 func (l *Log) ReadDisk(dst []byte, off int64) error { return l.row.ReadDisk(dst, off) }
