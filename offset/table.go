@@ -263,6 +263,18 @@ func (t *Table) Groups(topic string) []string {
 	return names
 }
 
+// Len counts the topics of all groups that have committed offsets.
+func (t *Table) Len() (n int) {
+	t.each(func(_ string, topics map[string]*queues) {
+		for _, q := range topics {
+			if len(q.committed) > 0 {
+				n++
+			}
+		}
+	})
+	return n
+}
+
 // each shows all groups, one shard locked for reading at a time.
 func (t *Table) each(show func(group string, topics map[string]*queues)) {
 	for i := range t.shards {

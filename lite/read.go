@@ -1,0 +1,184 @@
+package lite
+
+import (
+	"bytes"
+	"strconv"
+
+	"rocketd/message"
+	"rocketd/protocol"
+	"rocketd/store"
+	"rocketd/store/consumequeue"
+)
+
+// outcome of a look for messages.
+type outcome uint8
+
+const (
+	nothing outcome = iota
+	took            // it is answered
+	onDisk          // what comes next is not in memory
+)
+
+// take looks for messages where events say that there may be some, and answers if there are. For onDisk it names the queue.
+func (s *Service) take(t *protocol.Turn, k protocol.Ticket, a *ask) (queue string, o outcome) {
+	r := s.replies.Get().(*reply)
+	now := s.now(t)
+	r.reset(now.UnixMilli())
+	for r.count < a.max {
+		var ok bool
+		s.mu.Lock()
+		queue, ok = s.board.next(a.client, a.group, r.tried, r.popMs)
+		ok = ok && s.begin(queue, a.group)
+		s.mu.Unlock()
+		if !ok {
+			break
+		}
+		r.tried = append(r.tried, queue)
+		cold := s.read(r, queue, a)
+		s.end(t, queue, a.group)
+		if cold {
+			s.on(func(b *board) { b.giveBack(a.client, queue) })
+			if r.count == 0 {
+				s.release(r)
+				return queue, onDisk
+			}
+			break
+		}
+	}
+	if r.count == 0 {
+		s.release(r)
+		return "", nothing
+	}
+	s.send(t, k, protocol.Success, "FOUND", a, r)
+	s.cfg.Got(a.group, a.topic, r.count, len(r.records))
+	s.release(r)
+	return "", took
+}
+
+func (s *Service) release(r *reply) {
+	if cap(r.records) <= 1<<20 {
+		s.replies.Put(r)
+	}
+}
+
+// begin takes a queue to read it. Where somebody else does, its event comes again when he has done.
+func (s *Service) begin(queue, group string) bool { return s.board.lines.begin(queue, group) }
+
+// end gives a queue back.
+func (s *Service) end(t *protocol.Turn, queue, group string) {
+	missed := false
+	s.on(func(b *board) { missed = b.lines.end(queue, group) })
+	if missed {
+		s.dispatch(t, queue, group)
+	}
+}
+
+// read pops of one queue. cold: what comes next is not in memory. Source: Java PopLiteMessageProcessor.popLiteTopic.
+func (s *Service) read(r *reply, queue string, a *ask) (cold bool) {
+	q := s.queue(queue)
+	if q == nil {
+		return false
+	}
+	group, name, o := []byte(a.group), []byte(queue), s.cfg.Offsets
+	from, reset := o.TakeReset(group, name, 0)
+	if reset {
+		s.on(func(b *board) { b.lines.clear(queue, a.group) })
+		o.Commit(group, name, 0, from)
+	}
+	blocked := false
+	s.on(func(b *board) { blocked = b.lines.blocked(queue, a.group, a.attempt, r.popMs) })
+	if blocked {
+		return false
+	}
+	if !reset {
+		from = s.start(q, a.group)
+	}
+	at := len(r.records)
+	var res store.ReadResult
+	r.records, res = s.cfg.Store.Get(q, store.Read{From: from, Max: int32(a.max - r.count), NoWait: true}, r.records)
+	switch res.Status {
+	case store.OffsetTooSmall, store.OffsetOverflowBadly, store.OffsetFoundNull, store.NoMatchedMessage, store.MessageWasRemoving:
+		from = res.Next
+		o.Commit(group, name, 0, from)
+		r.records, res = s.cfg.Store.Get(q, store.Read{From: from, Max: int32(a.max - r.count), NoWait: true}, r.records[:at])
+	}
+	if res.Count == 0 {
+		return res.Status == store.OnDisk
+	}
+	s.found(r, queue, a, from, at)
+	return false
+}
+
+// start is where a group goes on in a queue. One that was never there begins with the first message if that is still in memory, and
+// else with the last, and that is committed. Source: Java PopMessageProcessor.getInitOffset.
+func (s *Service) start(q *consumequeue.Queue, group string) int64 {
+	from, known := s.cfg.Offsets.Get([]byte(group), []byte(q.Topic()), 0)
+	if known {
+		return from
+	}
+	from = max(q.Max()-1, 0)
+	if s.cfg.FirstInMemory && q.Min() <= 0 && s.cfg.Store.InMemory(q, 0) {
+		from = 0
+	}
+	s.cfg.Offsets.Commit([]byte(group), []byte(q.Topic()), 0, from)
+	return from
+}
+
+// found leases what was read of a queue from at on in r.records.
+func (s *Service) found(r *reply, queue string, a *ask, from int64, at int) {
+	r.offsets = r.offsets[:0]
+	for b := r.records[at:]; len(b) >= message.PeekBytes; {
+		size, _ := message.PeekSize(b)
+		offset := offsetIn(b[:size], queue)
+		if n := len(r.offsets); offset < 0 && n > 0 {
+			offset = r.offsets[n-1] + 1
+		} else if offset < 0 {
+			offset = from
+		}
+		r.offsets = append(r.offsets, offset)
+		b = b[size:]
+	}
+	r.count += len(r.offsets)
+	s.on(func(b *board) {
+		entry := b.lines.popped(queue, a.group, a.attempt, a.invisibleMs, r.popMs, r.offsets)
+		entry.Counts(func(_ int64, times int32, _ bool) { r.addCount(times) })
+	})
+	s.ring()
+}
+
+// offsetIn is the offset of a record in one of its further queues; -1 if it does not say.
+func offsetIn(rec []byte, queue string) int64 {
+	m, err := message.Decode(rec)
+	if err != nil {
+		return -1
+	}
+	names, _ := message.Property(m.Properties, message.PropInnerMultiDispatch)
+	offsets, _ := message.Property(m.Properties, message.PropInnerMultiQueueOffset)
+	for {
+		name, moreNames, more := bytes.Cut(names, []byte{','})
+		offset, moreOffsets, _ := bytes.Cut(offsets, []byte{','})
+		if string(name) == queue {
+			if n, err := strconv.ParseInt(string(offset), 10, 64); err == nil && n >= 0 {
+				return n
+			}
+			return -1
+		}
+		if !more {
+			return -1
+		}
+		names, offsets = moreNames, moreOffsets
+	}
+}
+
+// warm reads on the pool what a pop will find, so that it is in memory, and lets the pop through again.
+func (s *Service) warm(c *protocol.Call, queue string, a *ask) error {
+	if q := s.queue(queue); q != nil {
+		from, known := s.cfg.Offsets.Get([]byte(a.group), []byte(queue), 0)
+		if !known {
+			from = max(q.Max()-1, 0)
+		}
+		s.cfg.Store.Get(q, store.Read{From: from, Max: int32(a.max)}, nil)
+	}
+	s.cfg.Again(c)
+	return nil
+}

@@ -1,0 +1,97 @@
+package lite
+
+import (
+	"context"
+	"time"
+)
+
+// lineLife is how long is remembered what a group popped of a queue that nobody pops or acknowledges any more. Source: Java
+// QueueLevelConsumerManager.
+const lineLife = 24 * time.Hour
+
+// Run gives out what was not acknowledged in time, moves events on from clients that do not ask, forgets clients that are gone and
+// deletes lite topics that have expired, until the context ends. An error of the disk ends it.
+func (s *Service) Run(ctx context.Context) error {
+	began := s.cfg.Now()
+	scan, clients, expire := began, began, began
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-s.bell:
+		case <-ctx.Done():
+			return nil
+		}
+		now := s.cfg.Now()
+		s.Release(now)
+		if now.Sub(scan) >= s.cfg.EventInterval() {
+			scan = now
+			s.Scan(now)
+		}
+		if now.Sub(clients) >= s.cfg.ClientInterval() {
+			clients = now
+			s.Forget(now)
+		}
+		if now.Sub(began) >= s.cfg.MinLife() && now.Sub(expire) >= s.cfg.ExpireInterval() {
+			expire = now
+			if err := s.Expire(now); err != nil {
+				return err
+			}
+		}
+		wait := min(scan.Add(s.cfg.EventInterval()).Sub(now), clients.Add(s.cfg.ClientInterval()).Sub(now), time.Minute)
+		s.on(func(b *board) {
+			if len(b.lines.ends) > 0 {
+				wait = min(wait, time.UnixMilli(b.lines.ends[0].freeMs).Sub(now))
+			}
+		})
+		timer.Reset(max(wait, time.Millisecond))
+	}
+}
+
+// ring lets Run see that the first lease may end earlier than it thinks.
+func (s *Service) ring() {
+	select {
+	case s.bell <- struct{}{}:
+	default:
+	}
+}
+
+// Release gives groups the events of queues whose messages they did not acknowledge in time.
+func (s *Service) Release(now time.Time) {
+	var wake []string
+	s.on(func(b *board) {
+		for {
+			x := b.lines.due(now.UnixMilli())
+			if x == nil {
+				return
+			}
+			wake = append(wake, b.dispatch(x.queue, x.group, nil, now.UnixMilli())...)
+		}
+	})
+	s.wake(nil, wake)
+}
+
+// Scan looks at all clients.
+func (s *Service) Scan(now time.Time) {
+	var wake []string
+	var looks []look
+	s.on(func(b *board) { wake, looks = b.scan(now.UnixMilli()) })
+	s.wake(nil, wake)
+	s.lookAt(looks)
+}
+
+// Forget drops clients that have not said for long that they are there, and what was popped long ago.
+func (s *Service) Forget(now time.Time) {
+	var ids []string
+	s.on(func(b *board) {
+		ids = b.expired(now.UnixMilli(), s.cfg.ClientTimeout().Milliseconds())
+		b.lines.forgetIf(func(x *line) bool {
+			return x.entry == nil || x.at < 0 && now.UnixMilli()-x.entry.LastMs > lineLife.Milliseconds()
+		})
+	})
+	if len(ids) > 0 {
+		s.leave(ids)
+		s.cfg.Log.Info("clients of lite topics forgotten, they have not subscribed for long", "clients", len(ids))
+	}
+}
