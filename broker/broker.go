@@ -17,6 +17,7 @@ import (
 	"rocketd/ha"
 	"rocketd/index"
 	"rocketd/internal/vfs"
+	"rocketd/lite"
 	"rocketd/longpoll"
 	"rocketd/manage"
 	"rocketd/member"
@@ -57,6 +58,8 @@ type Broker struct {
 	room       *longpoll.Room[*consumequeue.Queue, pull.Waiter]
 	pop        *pop.Service
 	popRoom    *longpoll.Room[pop.Key, pop.Waiter]
+	lite       *lite.Service
+	liteRoom   *longpoll.Room[string, lite.Waiter] // by client
 	put        *put.Service
 	send       *send.Service
 	delay      *delay.Service

@@ -178,6 +178,8 @@ var askedLater = []string{
 	"serverLoadBalancerEnable", "defaultMessageRequestMode", "defaultPopShareQueueNum", "loadBalancePollNameServerInterval",
 	"haMasterAddress", "skipPreOnline", "enableRemoteEscape", "syncMasterFlushOffsetWhenStartup", "maxHaTransferByteInSecond",
 	"transactionCheckInterval", "rejectTransactionMessage",
+	"maxLiteSubscriptionCount", "maxClientEventCount", "liteEventCheckInterval", "liteSubscriptionCheckInterval", "liteSubscriptionCheckTimeoutMills",
+	"liteTtlCheckInterval", "minLiteTTl", "liteLagLatencyCollectEnable",
 	"inSyncReplicas", "minInSyncReplicas", "enableAutoInSyncReplicas", "allAckInSyncStateSet", "haMaxGapNotInSync", // of a master; a slave may have them too
 }
 

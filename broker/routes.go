@@ -12,13 +12,14 @@ import (
 	"rocketd/topic"
 )
 
-// routes remembers which queues consumers can read of the topics that assignments are asked for, as the NameServers say. It
-// is the member.Routes. Source: Java TopicRouteInfoManager.
+// routes remembers which queues consumers can read of the topics that assignments are asked for, as the NameServers say, or
+// which ones producers send to. It is the member.Routes. Source: Java TopicRouteInfoManager.
 type routes struct {
-	ask func(ctx context.Context, topic string) (*protocol.TopicRouteData, error) // errNoServer where there is nobody to ask
-	own func(topic string) []protocol.MessageQueue                                // what this broker has of it
-	age func() time.Duration                                                      // how old an answer may be
-	now func() time.Time
+	ask  func(ctx context.Context, topic string) (*protocol.TopicRouteData, error) // errNoServer where there is nobody to ask
+	own  func(topic string) []protocol.MessageQueue                                // what this broker has of it
+	pick func(topic string, data *protocol.TopicRouteData) []protocol.MessageQueue // the queues of a route
+	age  func() time.Duration                                                      // how old an answer may be
+	now  func() time.Time
 
 	mu    sync.Mutex // guards what follows, but not a table's queues, which nobody changes
 	known map[string]*route
@@ -41,6 +42,7 @@ func newRoutes(b *Broker) *routes {
 			}
 			return appendQueues(nil, name, b.id.name, c.ReadQueueNums)
 		},
+		pick:  queuesOf,
 		age:   func() time.Duration { return b.cfg.Settings.Duration("loadBalancePollNameServerInterval") },
 		now:   time.Now,
 		known: make(map[string]*route),
@@ -90,7 +92,7 @@ func (r *routes) Ask(ctx context.Context, name string) []protocol.MessageQueue {
 	var queues []protocol.MessageQueue
 	switch {
 	case err == nil:
-		queues = queuesOf(name, data)
+		queues = r.pick(name, data)
 	case err == errNoServer:
 		queues = r.own(name)
 	}
@@ -118,6 +120,32 @@ func queuesOf(name string, data *protocol.TopicRouteData) (queues []protocol.Mes
 	}
 	slices.SortStableFunc(queues, func(a, b protocol.MessageQueue) int { return strings.Compare(a.BrokerName, b.BrokerName) })
 	return slices.Compact(queues)
+}
+
+// newWriteRoutes is newRoutes for the queues that messages are sent to.
+func newWriteRoutes(b *Broker) *routes {
+	r := newRoutes(b)
+	r.pick = writeQueuesOf
+	r.own = func(string) []protocol.MessageQueue { return nil } // all is sent here
+	return r
+}
+
+// writeQueuesOf returns the queues of a route that producers send to, those of a broker with a master, sorted. Source: Java
+// MQClientInstance.topicRouteData2TopicPublishInfo.
+func writeQueuesOf(name string, data *protocol.TopicRouteData) (queues []protocol.MessageQueue) {
+	led := make(map[string]bool)
+	for i := range data.BrokerDatas {
+		if d := &data.BrokerDatas[i]; d.BrokerAddrs[0] != "" {
+			led[d.BrokerName] = true
+		}
+	}
+	for i := range data.QueueDatas {
+		if q := &data.QueueDatas[i]; topic.Perm(q.Perm).Writable() && led[q.BrokerName] {
+			queues = appendQueues(queues, name, q.BrokerName, q.WriteQueueNums)
+		}
+	}
+	slices.SortStableFunc(queues, func(a, b protocol.MessageQueue) int { return strings.Compare(a.BrokerName, b.BrokerName) })
+	return queues
 }
 
 func appendQueues(queues []protocol.MessageQueue, name, broker string, n int32) []protocol.MessageQueue {

@@ -23,7 +23,8 @@ func TestRoutes(t *testing.T) {
 		data := &protocol.TopicRouteData{QueueDatas: []protocol.QueueData{
 			{BrokerName: "b", Perm: 6, ReadQueueNums: 1, WriteQueueNums: 9}, {BrokerName: "c", Perm: 2, ReadQueueNums: 8}, {BrokerName: "a", Perm: 4, ReadQueueNums: 2},
 		}}
-		r := &routes{now: time.Now, age: func() time.Duration { return 30 * time.Second }, known: make(map[string]*route)}
+		r := &routes{
+			pick: queuesOf, now: time.Now, age: func() time.Duration { return 30 * time.Second }, known: make(map[string]*route)}
 		r.ask = func(context.Context, string) (*protocol.TopicRouteData, error) {
 			asked.Add(1)
 			time.Sleep(time.Second)

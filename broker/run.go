@@ -43,6 +43,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	serving.Go(rungroup.Part{Name: "filters", Run: b.runFilters})
 	serving.Go(rungroup.Part{Name: "broadcasts", Run: b.runBroadcasts})
 	serving.Go(rungroup.Part{Name: "cold reads", Run: b.cold.Run})
+	serving.Go(rungroup.Part{Name: "lite", Run: b.lite.Run})
 	onDuty := rungroup.New(life)
 	onDuty.Go(rungroup.Part{Name: "duties", Run: b.duties.Run})
 	announcing := rungroup.New(ctx)
@@ -66,6 +67,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	b.drain(life)
 	b.room.Close(nil)
 	b.popRoom.Close(nil)
+	b.liteRoom.Close(nil)
 	last, cancel := context.WithTimeout(life, stopGrace)
 	b.registrar.leave(last)
 	cancel()
@@ -135,6 +137,7 @@ func (b *Broker) expirePolls(ctx context.Context) error {
 	return every(ctx, longpoll.Tick, func(now time.Time) {
 		b.room.Expire(nil, now)
 		b.popRoom.Expire(nil, now)
+		b.liteRoom.Expire(nil, now)
 	})
 }
 

@@ -151,6 +151,7 @@ func (b *Broker) buildServices() error {
 	if err := b.openPop(); err != nil {
 		return err
 	}
+	b.openLite()
 	b.query = query.New(query.Config{Topics: b.topics, Groups: b.groups, Store: b.store, Offsets: b.offsets})
 	b.keys = query.NewKeys(query.KeysConfig{Index: b.index, Store: b.store, Offload: b.offload})
 	b.member = member.New(member.Config{
@@ -167,8 +168,9 @@ func (b *Broker) buildServices() error {
 		Cluster: b.id.cluster, Broker: b.id.name, Addr: b.id.addr.String(),
 		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Carried: b.carried, Clients: b.clients, Stats: b.board,
 		Store: b.store, Settings: s, Runtime: manage.Runtime{Started: time.Now(), FS: b.cfg.FS, CommitLogDirs: newDirs(s).commitLogs(), QueueDir: newDirs(s).root, Pool: func() int { return b.table.Waiting() }, Timers: b.timerStatus, Delays: b.delay.Offsets}, SystemTopics: own, Cold: b.cold,
-		Reset: func(q *consumequeue.Queue) { b.grew(nil, q) },
-		HA:    b.haStatus,
+		Reset:    func(q *consumequeue.Queue) { b.grew(nil, q) },
+		Deleting: b.lite.Deleting,
+		HA:       b.haStatus,
 	})
 	b.replies = dispatch.New(dispatch.Config{Queue: s.Int("replyThreadPoolQueueCapacity"), Log: b.component("requests")}, nil)
 	b.table = dispatch.New(dispatch.Config{
@@ -205,6 +207,7 @@ func (b *Broker) wakeAll() {
 		for _, q := range b.store.Queues(name) {
 			b.room.Wake(nil, q)
 		}
+		b.lite.Grew(nil, name)
 	}
 	b.pop.RingAll()
 }
@@ -213,6 +216,7 @@ func (b *Broker) wakeAll() {
 func (b *Broker) closedPeer(t *protocol.Turn, p protocol.Peer) {
 	b.room.Closed(p)
 	b.popRoom.Closed(p)
+	b.liteRoom.Closed(p)
 	b.clients.Closed(t, p)
 }
 

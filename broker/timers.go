@@ -73,6 +73,7 @@ func (b *Broker) grew(t *protocol.Turn, q *consumequeue.Queue) {
 	}
 	b.room.Wake(t, q)
 	b.pop.Grew(q.Topic())
+	b.lite.Grew(t, q.Topic())
 }
 
 // timerStatus is what runtime information says about timers.

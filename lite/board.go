@@ -38,10 +38,11 @@ type client struct {
 	toldMs            int64               // when it subscribed last
 	askedMs           int64               // when it asked for messages last; 0: never
 
-	events []string // queues in which something may wait, in order
-	queued map[string]struct{}
-	lookMs int64 // when all its queues are to be looked at, as an event found no room; 0: never
-	avoid  int64 // until when others are preferred, ms
+	events  []string // queues in which something may wait, in order
+	queued  map[string]struct{}
+	sinceMs int64 // since when there are any
+	lookMs  int64 // when all its queues are to be looked at, as an event found no room; 0: never
+	avoid   int64 // until when others are preferred, ms
 }
 
 // rules are what the attributes of a group say.

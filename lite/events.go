@@ -53,7 +53,7 @@ func (b *board) choose(queue string, clients []*client, exclude *client, nowMs i
 	for _, second := range [2]bool{false, true} {
 		for i := range clients {
 			c := clients[(start+i)%len(clients)]
-			if second == (c == exclude || nowMs < c.avoid) && c.offer(queue) {
+			if second == (c == exclude || nowMs < c.avoid) && c.offer(queue, nowMs) {
 				return c
 			}
 		}
@@ -67,12 +67,15 @@ func (b *board) choose(queue string, clients []*client, exclude *client, nowMs i
 }
 
 // offer queues an event unless there is no room. One that is queued is not queued twice.
-func (c *client) offer(queue string) bool {
+func (c *client) offer(queue string, nowMs int64) bool {
 	if _, has := c.queued[queue]; has {
 		return true
 	}
 	if len(c.events) >= c.rules.maxEvents {
 		return false
+	}
+	if len(c.events) == 0 {
+		c.sinceMs = nowMs
 	}
 	c.queued[queue] = struct{}{}
 	c.events = append(c.events, queue)
@@ -120,7 +123,7 @@ func (b *board) has(id string, nowMs int64) bool {
 
 // blocked tells whether a client does not ask for what it is offered.
 func (c *client) blocked(nowMs int64) bool {
-	return nowMs-c.askedMs > idleMs || len(c.events) > 0 && nowMs-c.askedMs > stuckMs
+	return nowMs-c.askedMs > idleMs || len(c.events) > 0 && nowMs-max(c.askedMs, c.sinceMs) > stuckMs
 }
 
 // look is a client all of whose queues are to be looked at.
@@ -132,25 +135,30 @@ type look struct {
 // scan takes the events from clients that do not ask for them, and gives them to others where there are any. It returns whom
 // to wake, and who is due to be looked at. Source: Java LiteEventDispatcher.scan.
 func (b *board) scan(nowMs int64) (wake []string, looks []look) {
+	left := make(map[*client][]string)
 	for _, c := range b.clients {
 		if c.blocked(nowMs) {
 			c.avoid = nowMs + avoidedMs
-			events := c.events
-			c.events = nil
-			clear(c.queued)
-			for _, queue := range events {
-				wake = append(wake, b.dispatch(queue, c.group, c, nowMs)...)
+			if len(c.events) > 0 {
+				left[c], c.events = c.events, nil
+				clear(c.queued)
 			}
 		}
-		if c.lookMs == 0 || c.lookMs > nowMs {
-			continue
+	}
+	for c, events := range left {
+		for _, queue := range events {
+			wake = append(wake, b.dispatch(queue, c.group, c, nowMs)...)
 		}
-		if c.blocked(nowMs) || len(c.events)*5 >= c.rules.maxEvents { // it has enough to do
+	}
+	for _, c := range b.clients {
+		switch {
+		case c.lookMs == 0 || c.lookMs > nowMs:
+		case nowMs < c.avoid || len(c.events)*5 >= c.rules.maxEvents: // it is not there, or has enough to do
 			c.lookMs = nowMs + b.delayMs(c.rules.wild)
-			continue
+		default:
+			c.lookMs = 0
+			looks = append(looks, c.look())
 		}
-		c.lookMs = 0
-		looks = append(looks, c.look())
 	}
 	return wake, looks
 }
@@ -184,7 +192,7 @@ func (b *board) looked(l *look, found []string, nowMs int64) (wake []string) {
 		if _, still := c.topics[queue]; !still {
 			continue
 		}
-		if !c.offer(queue) {
+		if !c.offer(queue, nowMs) {
 			c.lookMs = nowMs + b.delayMs(false)
 			break
 		}

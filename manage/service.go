@@ -72,6 +72,8 @@ type Config struct {
 	SystemTopics []string
 	// Reset, when set, is told that offsets of a queue were reset, so that a pull which waits there can learn of it.
 	Reset func(q *consumequeue.Queue)
+	// Deleting, when set, deletes what belongs to topics before they go. It may block.
+	Deleting func(names ...string) error
 	// HA, when set, tells how the log is copied.
 	HA func() protocol.HARuntimeInfo
 }

@@ -141,6 +141,11 @@ func (s *Service) deleteTopics(names ...string) error {
 			names = append(names, s.popRetryTopics(name)...)
 		}
 	}
+	if s.cfg.Deleting != nil {
+		if err := s.cfg.Deleting(names...); err != nil {
+			return fmt.Errorf("cannot delete what belongs to topics %v: %w", names, err)
+		}
+	}
 	if err := s.cfg.Topics.Delete(names...); err != nil {
 		return err
 	}

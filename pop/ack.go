@@ -56,14 +56,14 @@ func (s *Service) addressed(c *protocol.Call, name []byte, queue int32) (*consum
 	case queue < 0 || queue >= cfg.ReadQueueNums:
 		return nil, illegalQueue(c, protocol.MessageIllegal, cfg, queue)
 	}
-	if err := s.closed(); err != nil {
+	if err := s.Closed(); err != nil {
 		return nil, err
 	}
 	return s.cfg.Queues.Find(name, queue), nil
 }
 
-// closed says why nothing can be popped or acknowledged here now.
-func (s *Service) closed() error {
+// Closed says why nothing can be popped or acknowledged here now.
+func (s *Service) Closed() error {
 	switch {
 	case s.cfg.Slave():
 		return refuse(protocol.SystemError, "this broker is a slave, messages are popped and acknowledged at its master")

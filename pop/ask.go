@@ -53,7 +53,7 @@ func (s *Service) Pop(c *protocol.Call) error {
 	case h.InvisibleTime < 0 || h.InvisibleTime > s.cfg.TimerMaxDelay.Milliseconds():
 		return refuse(protocol.InvalidParameter, "invisibleTime[%d] is illegal, at most %d (timerMaxDelaySec)", h.InvisibleTime, s.cfg.TimerMaxDelay.Milliseconds())
 	}
-	if err := s.closed(); err != nil {
+	if err := s.Closed(); err != nil {
 		return err
 	}
 	cfg, err := s.readable(c, h.ConsumerGroup, h.Topic, h.QueueID)

@@ -63,7 +63,7 @@ func (s *Service) BatchAck(c *protocol.Call) error {
 	if len(body.Acks) == 0 {
 		return refuse(protocol.NoMessage, "acks is empty")
 	}
-	if err := s.closed(); err != nil {
+	if err := s.Closed(); err != nil {
 		return err
 	}
 	now := c.Turn.Now.UnixMilli()
