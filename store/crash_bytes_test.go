@@ -93,7 +93,7 @@ func TestCrash_CutAtEveryByte(t *testing.T) {
 		if err := again.flush(); err != nil {
 			t.Fatal(err)
 		}
-		led := w.led.recovered(got)
+		led := w.led.recovered(got, again.Flushed())
 		led.take(recsOf(&b))
 		third, err := w.open(d.PowerCut(uint64(at)))
 		if err == nil {

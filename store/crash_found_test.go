@@ -1,8 +1,10 @@
 package store
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"log/slog"
 	"path/filepath"
@@ -111,6 +113,42 @@ func TestCrash_RestartAfterFailedSync(t *testing.T) {
 		s = crashStore(t, d.PowerCut(seed))
 		if got := bodies(t, s, s.Queue("t", 0)); len(got) != 2 || got[1] != "second" {
 			t.Fatal(seed, got)
+		}
+	}
+}
+
+// With ASYNC_FLUSH a start after a kill does not wait for the disk, and what it found is on the disk with the next sync. With
+// SYNC_FLUSH, after a start that did not end, and without a position in the checkpoint it is on the disk before anybody reads it.
+func TestCrash_StartDoesNotWait(t *testing.T) {
+	for name, c := range map[string]struct {
+		sync, cutting, java, wait bool
+	}{"async": {}, "sync": {sync: true, wait: true}, "start ended": {cutting: true, wait: true}, "of Java": {java: true, wait: true}} {
+		d := crashfs.New(crashfs.Options{})
+		flush := func(cfg *Config) { cfg.SyncFlush = c.sync }
+		s := crashStore(t, d, flush)
+		send(t, s, "t", 0, "first")
+		ok(t, s.look(true))
+		safe := s.Flushed()
+		send(t, s, "t", 0, "second")
+		end := s.MaxPhysical()
+		d = d.Kill()
+		spoil(t, d, "/data/store/checkpoint", func(b []byte) {
+			switch {
+			case c.cutting:
+				b[63] = 1
+				binary.BigEndian.PutUint64(b[sealAt:], uint64(crc32.Checksum(b[:sealAt], castagnoli)))
+			case c.java:
+				b[sealAt]++
+			}
+		})
+		s = crashStore(t, d, flush)
+		if got := s.Flushed(); s.MaxPhysical() != end || c.wait && got != end || !c.wait && got != safe {
+			t.Fatal(name, got, safe, s.MaxPhysical(), end)
+		}
+		ok(t, s.flush())
+		s = crashStore(t, d.PowerCut(1), flush)
+		if got := bodies(t, s, s.Queue("t", 0)); len(got) != 2 || got[1] != "second" {
+			t.Fatal(name, got)
 		}
 	}
 }

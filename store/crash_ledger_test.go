@@ -291,10 +291,14 @@ func (l *ledger) queue(s *Store, k queueKey, at map[int64]*rec, list []*rec, nee
 	return nil
 }
 
-// recovered makes what was found the truth: it is on the disk now.
-func (l *ledger) recovered(got *seen) *ledger {
+// recovered makes what was found the truth: it is on the disk now up to flushed.
+func (l *ledger) recovered(got *seen, flushed int64) *ledger {
+	floor := got.floor
+	if flushed < got.end { // after a kill, what had not been synced is not synced yet
+		floor = l.given(flushed)
+	}
 	old, _ := slices.BinarySearchFunc(l.log, got.min, func(r *rec, at int64) int { return cmp.Compare(r.physical, at) })
-	to := &ledger{log: slices.Concat(l.log[:old], got.log), refused: make(map[int64][]*rec), deleted: maps.Clone(l.deleted), dropped: l.dropped, floor: got.floor}
+	to := &ledger{log: slices.Concat(l.log[:old], got.log), refused: make(map[int64][]*rec), deleted: maps.Clone(l.deleted), dropped: l.dropped, floor: floor}
 	for topic, at := range to.deleted {
 		to.deleted[topic] = min(at, got.end)
 	}

@@ -212,7 +212,7 @@ func (w *world) reopen(d *crashfs.Disk, want demand) {
 	if err != nil {
 		w.fail("after %s: %v", want.where, err)
 	}
-	w.led = w.led.recovered(got)
+	w.led = w.led.recovered(got, s.Flushed())
 	if c := w.copying; c != nil {
 		if c.cutting && c.cut == 0 { // what was before it is another story
 			w.led = &ledger{log: got.log, refused: make(map[int64][]*rec), deleted: w.led.deleted, dropped: w.led.dropped}

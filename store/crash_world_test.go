@@ -260,8 +260,8 @@ func (w *world) tried(d *crashfs.Disk, s *Store, led *ledger, want demand, rng *
 	if err != nil || depth >= 3 {
 		return err
 	}
-	now := led.recovered(got)
-	next := demand{bound: got.end, durable: got.end, exact: true}
+	now := led.recovered(got, s.Flushed())
+	next := demand{bound: s.Flushed(), durable: s.Flushed(), exact: s.Flushed() == got.end}
 	switch rng.IntN(12) {
 	case 0: // what was recovered stays
 		w.after++
@@ -288,6 +288,7 @@ func (w *world) tried(d *crashfs.Disk, s *Store, led *ledger, want demand, rng *
 		if err := s.Close(); err != nil {
 			return fmt.Errorf("close after recovery: %w", err)
 		}
+		next, now = demand{bound: got.end, durable: got.end, exact: true}, led.recovered(got, got.end)
 		return wrap("clean end after recovery", w.try(d.PowerCut(rng.Uint64()), now, next, rng, depth+1))
 	}
 	return nil

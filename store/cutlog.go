@@ -45,7 +45,7 @@ func (s *Store) CutLog(physical int64) error {
 		return fmt.Errorf("cannot keep what is to be cut off the log: %w", err)
 	}
 	s.cfg.Log.Warn("the end of the log is not the master's and is cut off", "physical", physical, "bytes", end-physical, "kept", name)
-	return s.endLog(physical, last, func() error { return s.log.Cut(physical, physical) })
+	return s.endLog(physical, last, func() error { return s.log.Cut(physical, physical, true) })
 }
 
 // RestartLog drops the whole log, which ends before the other one begins, and goes on at physical, the start of a file.
@@ -183,6 +183,7 @@ func (s *Store) endLog(physical int64, last commitlog.End, drop func() error) er
 	if last.Last < 0 { // files go, last first
 		c.flushed = 0
 	}
+	c.cutting = 1
 	c.confirmPhysical = min(s.confirmedNow(), physical)
 	if err := c.write(s.cfg.FS, s.path("checkpoint")); err != nil {
 		return s.log.Fence(err)

@@ -378,7 +378,7 @@ func TestCheckpoint(t *testing.T) {
 	if err != nil || got != (checkpoint{}) {
 		t.Fatal(got, err)
 	}
-	want := checkpoint{1, 2, 3, 4, 5, 6, 7}
+	want := checkpoint{1, 2, 3, 4, 5, 6, 7, 1}
 	if err := want.write(vfs.OS, name); err != nil {
 		t.Fatal(err)
 	}
@@ -389,7 +389,7 @@ func TestCheckpoint(t *testing.T) {
 		t.Fatal(info, err)
 	}
 	damage(t, name, 7, []byte{9}) // Java moves physicMs on, and knows nothing of flushed
-	want.physicMs, want.flushed = 9, 0
+	want.physicMs, want.flushed, want.cutting = 9, 0, 0
 	if got, err = readCheckpoint(vfs.OS, name); err != nil || got != want {
 		t.Fatal(got, err)
 	}

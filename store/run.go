@@ -291,6 +291,6 @@ func (s *Store) writeCheckpoint() error {
 	if s.cfg.IndexMs != nil {
 		s.check.indexMs = s.cfg.IndexMs(s.log.Flushed())
 	}
-	s.check.confirmPhysical = s.confirmedNow()
+	s.check.confirmPhysical, s.check.cutting = s.confirmedNow(), 0
 	return s.check.write(s.cfg.FS, s.path("checkpoint"))
 }

@@ -124,12 +124,13 @@ func (l *Log) Starts() []int64 {
 }
 
 // Cut ends the log at end, durably: what lies behind it is zero, and later files are gone, so that it never comes
-// back; the first file stays, so that the log is known to begin there. What lies in [from, end) was found in the page cache, perhaps only there: it is written again and synced. A sync
+// back; the first file stays, so that the log is known to begin there. What lies in [from, end) was found in the page
+// cache, perhaps only there: it is written again and synced, or, without wait, left to the next Sync. A sync
 // alone would not do: after one that failed, pages are taken for clean though the disk does not have them. From then
 // on the log can be appended to.
-func (l *Log) Cut(from, end int64) error {
+func (l *Log) Cut(from, end int64, wait bool) error {
 	l.max.Store(end) // before anything changes: readers look at it again when they have copied
-	l.flushed.Store(end)
+	l.flushed.Store(from)
 	if err := l.row.DropFrom(max(end, l.Min()+1)); err != nil {
 		return err
 	}
@@ -142,19 +143,24 @@ func (l *Log) Cut(from, end int64) error {
 			}
 			at += int64(len(b))
 		}
-		if end < f.End() {
-			if err := f.Zero(end, f.End()); err != nil {
+		sync := wait && from < f.End()
+		if at := max(end, f.Start()); at < f.End() && (wait || l.Written(at, f.End()) > at) {
+			if err := f.Zero(at, f.End()); err != nil {
 				return err
 			}
 			if err := f.Reserve(); err != nil && !vfs.IsFull(err) { // if it is, an Append will tell
 				return err
 			}
+			sync = true
 		}
-		if from < f.End() {
+		if sync {
 			if err := f.Sync(); err != nil {
 				return err
 			}
 		}
+	}
+	if wait {
+		l.flushed.Store(end)
 	}
 	return nil
 }
