@@ -58,8 +58,8 @@ type Service struct {
 func New(cfg Config) *Service { return &Service{cfg: cfg} }
 
 // Committed serves QUERY_CONSUMER_OFFSET. Fields: QueryConsumerOffsetRequestHeader. A pending reset wins. A group
-// that has no offset starts at 0 if the whole queue is young enough to be in memory, else the client decides
-// (QUERY_NOT_FOUND). Source: Java ConsumerManageProcessor.queryConsumerOffset.
+// that has no offset starts at 0 if the whole queue is young enough to be in memory, or empty: a client that asked for the end
+// next would miss what came between. Else the client decides (QUERY_NOT_FOUND). Source: Java ConsumerManageProcessor.queryConsumerOffset.
 func (s *Service) Committed(c *protocol.Call) error {
 	var h protocol.QueryConsumerOffsetRequest
 	if err := h.Decode(c.Fields); err != nil {
@@ -76,12 +76,21 @@ func (s *Service) Committed(c *protocol.Call) error {
 	if h.SetZeroIfNotFound.Set && !h.SetZeroIfNotFound.V {
 		return protocol.Errorf(protocol.QueryNotFound, "Not found, do not set to zero, maybe this group boot first")
 	}
-	q := s.cfg.Store.Find(h.Topic, h.QueueID)
-	if q != nil && q.Min() <= 0 && q.Max() > 0 && s.cfg.Store.InMemory(q, 0) {
+	if s.fromStart(h.Topic, h.QueueID) {
 		answerOffset(c, 0)
 		return nil
 	}
 	return protocol.Errorf(protocol.QueryNotFound, "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first")
+}
+
+// fromStart tells whether a new group misses nothing that it should not see when it begins at 0.
+func (s *Service) fromStart(name []byte, id int32) bool {
+	q := s.cfg.Store.Find(name, id)
+	if q == nil || q.Max() == 0 {
+		cfg := s.cfg.Topics.Get(name)
+		return cfg != nil && id >= 0 && id < cfg.ReadQueueNums
+	}
+	return q.Min() <= 0 && s.cfg.Store.InMemory(q, 0)
 }
 
 // Commit serves UPDATE_CONSUMER_OFFSET. Fields: UpdateConsumerOffsetRequestHeader. While a reset is pending the

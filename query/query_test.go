@@ -189,15 +189,16 @@ func (d *desk) check(run func(*protocol.Call) error, want string, fields ...stri
 
 const bootFirst = "22 Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first"
 
-// A pending reset wins, then the committed offset; without either a young queue is read from its start, and else the
-// client decides.
+// A pending reset wins, then the committed offset; without either a queue that is young or empty is read from its start, and
+// else the client decides.
 func TestService_Committed(t *testing.T) {
 	d := newDesk(t)
 	d.check(d.svc.Committed, "0 offset=0", "consumerGroup=g", "topic=T", "queueId=0")
 	d.check(d.svc.Committed, "0 offset=0", "consumerGroup=g", "topic=T", "queueId=0", "setZeroIfNotFound=true")
 	d.check(d.svc.Committed, "22 Not found, do not set to zero, maybe this group boot first",
 		"consumerGroup=g", "topic=T", "queueId=0", "setZeroIfNotFound=false")
-	for _, queue := range []string{"1", "-1", "2147483647"} {
+	d.check(d.svc.Committed, "0 offset=0", "consumerGroup=g", "topic=T", "queueId=1") // nothing was ever there
+	for _, queue := range []string{"-1", "4", "2147483647"} {
 		d.check(d.svc.Committed, bootFirst, "consumerGroup=g", "topic=T", "queueId="+queue)
 	}
 	d.check(d.svc.Committed, bootFirst, "consumerGroup=g", "topic=none", "queueId=0")
