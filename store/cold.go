@@ -243,15 +243,15 @@ func (s *Store) RecordCached(physical int64, dst []byte) ([]byte, error) {
 	return dst[:at+int(size)], nil
 }
 
-// Record appends the record that starts at physical to dst. commitlog.ErrNoRecord says that none starts there, or
-// that it is damaged.
+// Record appends the record that starts at physical to dst. commitlog.ErrNoRecord says that none starts there, any more or at
+// all, or that it is damaged; another error is the disk's, and the record may be there.
 func (s *Store) Record(physical int64, dst []byte) ([]byte, error) {
 	var head [message.PeekBytes]byte
 	if physical < s.log.Min() || physical > s.log.Max()-message.MinSize {
 		return dst, fmt.Errorf("%w: %d is outside of the log", commitlog.ErrNoRecord, physical)
 	}
 	if err := s.readLog(head[:], physical); err != nil {
-		return dst, fmt.Errorf("%w: %w", commitlog.ErrNoRecord, err)
+		return dst, s.noRecord(physical, err)
 	}
 	size, magic := message.PeekSize(head[:])
 	if (magic != message.MagicV1 && magic != message.MagicV2) || message.PeekPhysical(head[:]) != physical ||
@@ -260,12 +260,21 @@ func (s *Store) Record(physical int64, dst []byte) ([]byte, error) {
 	}
 	at := len(dst)
 	dst = grow(dst, int(size))
-	err := s.readLog(dst[at:], physical)
-	if err == nil && physical < s.hot() {
-		err = s.whole(dst[at:], physical)
+	if err := s.readLog(dst[at:], physical); err != nil {
+		return dst[:at], s.noRecord(physical, err)
 	}
-	if err != nil {
-		return dst[:at], fmt.Errorf("%w: %w", commitlog.ErrNoRecord, err)
+	if physical < s.hot() {
+		if err := s.whole(dst[at:], physical); err != nil {
+			return dst[:at], fmt.Errorf("%w: %w", commitlog.ErrNoRecord, err)
+		}
 	}
 	return dst, nil
+}
+
+// noRecord is the error of a read of the log: what is out of reach may be there, unless it is known to be damaged.
+func (s *Store) noRecord(physical int64, err error) error {
+	if outOfReach(err) && !s.damages.known(physical) {
+		return fmt.Errorf("cannot read the record at %d: %w", physical, err)
+	}
+	return fmt.Errorf("%w: %w", commitlog.ErrNoRecord, err)
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"rocketd/internal/vfs"
+	"rocketd/store/commitlog"
 )
 
 // When a disk is gone as a whole, or the system has no descriptor left, no reader passes over a message and nothing is
@@ -43,6 +45,12 @@ func TestGet_Outage(t *testing.T) {
 			}
 			if res := read(false); res.Status != Unreadable || res.Next != 3 || res.Count != 0 {
 				t.Errorf("who may wait got %v, next %d", res.Status, res.Next)
+			}
+			if _, err := s.Record(0, nil); c.fences && (err == nil || errors.Is(err, commitlog.ErrNoRecord)) {
+				t.Errorf("a record that cannot be read: %v", err)
+			}
+			if _, err := s.Record(1, nil); !c.fences && !errors.Is(err, commitlog.ErrNoRecord) {
+				t.Errorf("a record that is none: %v", err)
 			}
 			if n := s.DamageCount(); n != 0 {
 				t.Errorf("%d pieces are called damaged", n)

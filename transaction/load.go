@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"rocketd/message"
+	"rocketd/store/commitlog"
 	"rocketd/store/consumequeue"
 	"rocketd/topic"
 )
@@ -248,8 +249,7 @@ func (s *Service) read(q *consumequeue.Queue, offset int64, dst []byte) ([]byte,
 		return dst, err
 	}
 	record, err := s.cfg.Store.Record(u.Physical, dst)
-	var ioErr *fs.PathError
-	if err != nil && (u.Physical < s.cfg.Store.MinPhysical() || !errors.As(err, &ioErr)) {
+	if errors.Is(err, commitlog.ErrNoRecord) {
 		err = fmt.Errorf("%w: %w", errGone, err)
 	}
 	return record, err
