@@ -3,11 +3,13 @@ package timer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"rocketd/message"
 	"rocketd/put"
 	"rocketd/store"
+	"rocketd/store/commitlog"
 	"rocketd/store/consumequeue"
 	"rocketd/topic"
 )
@@ -29,6 +31,7 @@ type ready struct {
 // Why a message is not delivered, beside what record.go says.
 var (
 	errGone     = errors.New("its record is gone from the log")
+	errUnread   = errors.New("its record cannot be read now") // it is not dropped, but waits
 	errForeign  = errors.New("another record is at its place")
 	errRecalled = errors.New("it was recalled")
 	errBefore   = errors.New("it was delivered before")
@@ -40,11 +43,28 @@ const (
 	readyItems = 1 << 15
 )
 
-// load reads the slots that are due soon.
-func (s *Service) load(nowMs int64) {
-	for _, u := range s.plan.Load(nowMs) {
+// load reads the slots that are due soon. Nothing may be delivered before what recalls in them is known: an error says that
+// the disk does not tell now, unless it did not for recallPatience.
+func (s *Service) load(nowMs int64) error {
+	s.recalls = append(s.recalls, s.plan.Load(nowMs)...)
+	for ; len(s.recalls) > 0; s.recalls = s.recalls[1:] {
+		u := &s.recalls[0]
 		var err error
-		if s.buf, err = s.cfg.Store.Record(u.Physical, s.buf[:0]); err != nil {
+		s.buf, err = s.cfg.Store.Record(u.Physical, s.buf[:0])
+		switch {
+		case err == nil:
+		case errors.Is(err, commitlog.ErrNoRecord):
+			continue
+		case s.unreadMs == 0 || nowMs-s.unreadMs < recallPatience.Milliseconds():
+			if s.unreadMs == 0 {
+				s.unreadMs = nowMs
+			}
+			return fmt.Errorf("cannot read what a recall takes back: %w", err)
+		default:
+			s.cfg.Log.Error("recall of a timed message dropped", "physical", u.Physical, "err", err)
+		}
+		s.unreadMs = 0
+		if err != nil {
 			continue
 		}
 		if r, err := message.Decode(s.buf); err == nil {
@@ -53,7 +73,11 @@ func (s *Service) load(nowMs int64) {
 			}
 		}
 	}
+	return nil
 }
+
+// recallPatience is how long deliveries wait for a recall that the disk does not give.
+const recallPatience = time.Minute
 
 // prepare makes some of what is due soon ready. It returns true if there is more.
 func (s *Service) prepare(nowMs int64) bool {
@@ -77,7 +101,9 @@ func (s *Service) make(arena *[]byte, it *item, nowMs int64) ready {
 	start := len(*arena)
 	var err error
 	if *arena, err = s.cfg.Store.Record(it.physical, *arena); err != nil {
-		out.skip = errGone
+		if out.skip = errGone; !errors.Is(err, commitlog.ErrNoRecord) {
+			out.skip = fmt.Errorf("%w: %w", errUnread, err)
+		}
 		return out
 	}
 	r, err := message.Decode((*arena)[start:len(*arena):len(*arena)])
@@ -157,6 +183,12 @@ func (s *Service) deliver(ctx context.Context, now time.Time) (more bool, err er
 		if r.skip == nil && s.past.delivered(r.id, r.physical) {
 			r.skip = errBefore
 		}
+		if errors.Is(r.skip, errUnread) {
+			s.unread.wait(s, &r.item, nowMs, r.skip)
+			s.scratch = s.scratch[:kept]
+			continue
+		}
+		s.unread.read(s, &r.item)
 		if r.skip != nil {
 			s.drop(&r, nowMs)
 			s.scratch = s.scratch[:kept]
@@ -167,8 +199,9 @@ func (s *Service) deliver(ctx context.Context, now time.Time) (more bool, err er
 		s.batch = append(s.batch, r)
 	}
 	if len(s.batch) > 0 {
-		_, err = s.cfg.Courier.Commit(ctx, now)
-		if err = s.settle(ctx, now, err); err != nil {
+		var placed []put.Placed
+		placed, err = s.cfg.Courier.Commit(ctx, now)
+		if err = s.settle(ctx, now, len(placed), err); err != nil {
 			more = false
 		}
 	}
@@ -178,8 +211,8 @@ func (s *Service) deliver(ctx context.Context, now time.Time) (more bool, err er
 	return more, err
 }
 
-// settle says what became of the batch.
-func (s *Service) settle(ctx context.Context, now time.Time, err error) error {
+// settle says what became of the batch, of which so many are stored.
+func (s *Service) settle(ctx context.Context, now time.Time, stored int, err error) error {
 	switch {
 	case err == nil, errors.Is(err, put.ErrUnsafe): // stored
 		for i := range s.batch {
@@ -191,8 +224,8 @@ func (s *Service) settle(ctx context.Context, now time.Time, err error) error {
 		for i := range all {
 			s.batch = all[i : i+1]
 			s.cfg.Courier.Stage(all[i].queue, &all[i].draft, all[i].tag)
-			_, one := s.cfg.Courier.Commit(ctx, now)
-			if one = s.settle(ctx, now, one); one != nil {
+			placed, one := s.cfg.Courier.Commit(ctx, now)
+			if one = s.settle(ctx, now, len(placed), one); one != nil {
 				for _, r := range all[i+1:] {
 					s.plan.Again(&r.item)
 				}
@@ -206,7 +239,11 @@ func (s *Service) settle(ctx context.Context, now time.Time, err error) error {
 		return nil
 	}
 	for i := range s.batch {
-		s.plan.Again(&s.batch[i].item)
+		if i < stored {
+			s.delivered(&s.batch[i], now.UnixMilli())
+		} else {
+			s.plan.Again(&s.batch[i].item)
+		}
 	}
 	return err
 }

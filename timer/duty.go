@@ -18,7 +18,7 @@ func (s *Service) setDuty(on bool, now time.Time) {
 		s.leaving, s.lastMs, s.leaveAt = true, s.plan.doneMs, now.Add(s.cfg.Precision+leaveGrace)
 		return
 	}
-	s.serving, s.leaving = true, false
+	s.serving, s.leaving, s.again = true, false, time.Time{}
 	s.follow()
 	s.plan.rewind(now.UnixMilli())
 	s.plan.restart(s.plan.readMs)
@@ -46,7 +46,7 @@ func (s *Service) endDuty() {
 	s.keepAll()
 	s.serving, s.leaving = false, false
 	s.plan.restart(s.plan.readMs)
-	s.past = past{}
+	s.past, s.recalls, s.unreadMs, s.unread = past{}, nil, 0, unread{}
 }
 
 func (s *Service) checkpoint() meta.TimerCheckpoint {

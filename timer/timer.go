@@ -83,20 +83,23 @@ type Service struct {
 	stopped chan struct{} // Run has
 
 	// What the goroutine of Run has for itself.
-	serving bool
-	leaving bool      // the duty ends when no moment is halfway,
-	lastMs  int64     // none after this one is begun,
-	leaveAt time.Time // and then at the latest
-	rebuild rebuild
-	catchUp int64 // offset in the topic when the duty began
-	past    past
-	ready   []ready
-	arena   []byte // what ready refers to
-	scratch []byte // what else batch refers to
-	batch   []ready
-	buf     []byte
-	again   time.Time // after an error, when to go on
-	failed  error     // the last one
+	serving  bool
+	leaving  bool      // the duty ends when no moment is halfway,
+	lastMs   int64     // none after this one is begun,
+	leaveAt  time.Time // and then at the latest
+	rebuild  rebuild
+	catchUp  int64 // offset in the topic when the duty began
+	past     past
+	ready    []ready
+	arena    []byte // what ready refers to
+	scratch  []byte // what else batch refers to
+	batch    []ready
+	buf      []byte
+	recalls  []wheel.Unit // to be read before anything is delivered
+	unreadMs int64        // since when the first of them cannot be; 0: it was not tried
+	unread   unread
+	again    time.Time // after an error, when to go on
+	failed   error     // the last one
 
 	status status
 }
@@ -199,7 +202,8 @@ const (
 	stepItems = 2048    // delivered or dropped
 	stepTake  = 512     // messages read from the topic
 	retry     = 200 * time.Millisecond
-	idle      = 5 * time.Second // how often the files are looked at when nothing happens
+	copyRetry = 10 * time.Second // after a log that is not ours to write, and nobody who takes what is due
+	idle      = 5 * time.Second  // how often the files are looked at when nothing happens
 )
 
 // step does some of what there is to do now, and says when there is more.
@@ -210,6 +214,9 @@ func (s *Service) step(ctx context.Context, now time.Time) (next time.Time) {
 		var err error
 		if busy, err = s.work(ctx, now); err != nil {
 			s.again = now.Add(retry)
+			if errors.Is(err, put.ErrCopy) {
+				s.again = now.Add(copyRetry)
+			}
 			if s.failed == nil {
 				s.cfg.Log.Error("timed messages are late; trying on", "err", err)
 			}
@@ -220,17 +227,19 @@ func (s *Service) step(ctx context.Context, now time.Time) (next time.Time) {
 	}
 	s.note(nowMs)
 	s.offerFlush(now)
+	failing := now.Before(s.again)
 	switch {
-	case now.Before(s.again):
-		return s.again
+	case failing:
+		next = s.again
 	case busy:
 		return now
+	default:
+		next = now.Add(idle)
+		if s.serving {
+			next = earlier(next, s.nextMs(nowMs))
+		}
 	}
-	next = now.Add(idle)
-	if s.serving {
-		next = earlier(next, s.nextMs(nowMs))
-	}
-	if s.flush.wanted() {
+	if s.flush.wanted() && !failing {
 		next = earlier(next, s.flush.last.Add(s.cfg.Flush).UnixMilli())
 	}
 	if s.leaving {
@@ -261,7 +270,9 @@ func (s *Service) work(ctx context.Context, now time.Time) (busy bool, err error
 			return false, err
 		}
 	}
-	s.load(nowMs)
+	if err := s.load(nowMs); err != nil {
+		return false, err
+	}
 	if !behind || !busy {
 		more, err := s.deliver(ctx, now)
 		if err != nil {
