@@ -17,7 +17,10 @@ const toldLife = 30 * time.Second
 // then, and gives them back when there is one. placeMu is held. Source: Java BrokerController.onMinBrokerChange.
 func (b *Broker) lookAround(members map[int64]string, p place) place {
 	members[b.id.id] = b.id.addr.String()
-	b.setDuty(slices.Min(slices.Collect(maps.Keys(members))) == b.id.id)
+	if members[0] != "" {
+		b.resignedAt = time.Time{} // it came
+	}
+	b.setDuty(slices.Min(slices.Collect(maps.Keys(members))) == b.id.id && time.Since(b.resignedAt) >= toldLife)
 	switch master := members[0]; {
 	case master == "" && time.Since(b.toldAt) < toldLife:
 		return b.said
@@ -39,6 +42,22 @@ func (b *Broker) setDuty(on bool) {
 	}
 	b.placed()
 	b.duties.change()
+}
+
+// resign gives the duties of the master back, for one that is about to come back and in no NameServer yet, and returns when
+// they have ended, or ctx has: from then on the master can take over how far they came. If it does not come within toldLife,
+// they are taken up again.
+func (b *Broker) resign(ctx context.Context) error {
+	b.placeMu.Lock()
+	b.resignedAt = time.Now()
+	b.setDuty(false)
+	b.placeMu.Unlock()
+	select {
+	case <-b.duties.resting():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // minBroker serves NOTIFY_MIN_BROKER_ID_CHANGE (905): a NameServer says that somebody with a lower id came, or that the

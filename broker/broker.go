@@ -93,6 +93,7 @@ type Broker struct {
 	duties       *duties
 	timers       *timer.Service // nil without timerWheelEnable
 	fled         atomic.Uint64  // messages that an acting slave brought elsewhere, or tried to
+	refuges      *refuges
 	levels       message.DelayLevels
 	transactions *transaction.Service
 
@@ -101,6 +102,7 @@ type Broker struct {
 	placeMu      sync.Mutex // guards, on a slave:
 	said, master place      // what NameServers say, and what is followed
 	toldAt       time.Time  // when a master said it itself
+	resignedAt   time.Time  // when a master said that it is about to come back
 }
 
 // New opens the store, which recovers what a crash left, loads the tables and binds the ports. It fails early and

@@ -52,6 +52,9 @@ func (b *Broker) comeBack(ctx context.Context) {
 		return
 	}
 	slaves := b.reached(ctx, members)
+	if b.registrar.acting {
+		b.relieve(ctx, slaves)
+	}
 	best, end := "", b.store.MaxPhysical()
 	for _, addr := range slices.Sorted(maps.Keys(slaves)) {
 		if slaves[addr] > end {
@@ -75,6 +78,25 @@ func (b *Broker) comeBack(ctx context.Context) {
 	if b.registrar.acting {
 		b.callSlaves(ctx, slaves)
 	}
+}
+
+// relieveTimeout is how long a slave may take to give the duties back: a part of them may be at work for another set.
+const relieveTimeout = 10 * time.Second
+
+// relieve has the slave that acts for this master end that, before what it did is taken over: what it did afterwards would be
+// done twice.
+func (b *Broker) relieve(ctx context.Context, slaves map[string]int64) {
+	var wg sync.WaitGroup
+	for addr := range slaves {
+		wg.Go(func() {
+			ask, cancel := context.WithTimeout(ctx, relieveTimeout)
+			defer cancel()
+			if _, err := b.brokers.ExchangeHAInfo(ask, addr, &protocol.ExchangeHAInfoRequest{MasterAddress: b.id.addr.String()}); err != nil {
+				b.component("start").Warn("a slave may go on acting for this master for some seconds; what it delivers then may come twice", "addr", addr, "err", err)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // otherMembers asks who else is in the set. Where the log may have lost what slaves have acknowledged, it asks for some

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"sync"
 
 	"rocketd/internal/rungroup"
 )
@@ -12,11 +13,44 @@ type duties struct {
 	parts   []rungroup.Part
 	on      func() bool   // whether this broker has the duty now
 	changed chan struct{} // on may say something else
+
+	mu   sync.Mutex    // guards:
+	rest chan struct{} // closed while no part runs
 }
 
 // newDuties makes duties without parts.
 func newDuties(on func() bool) *duties {
-	return &duties{on: on, changed: make(chan struct{}, 1)}
+	d := &duties{on: on, changed: make(chan struct{}, 1), rest: make(chan struct{})}
+	close(d.rest)
+	return d
+}
+
+// resting is closed when no part runs.
+func (d *duties) resting() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.rest
+}
+
+// busy tells whether parts run.
+func (d *duties) busy() bool {
+	select {
+	case <-d.resting():
+		return false
+	default:
+		return true
+	}
+}
+
+// setRest says whether no part runs.
+func (d *duties) setRest(rests bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if rests {
+		close(d.rest)
+	} else {
+		d.rest = make(chan struct{})
+	}
 }
 
 // change is the bell of the broker: the duty came or went. It does not block.
@@ -38,6 +72,11 @@ func (d *duties) Run(ctx context.Context) error {
 				return nil
 			}
 		}
+		d.setRest(false)
+		if !d.on() { // whoever took it may have looked before
+			d.setRest(true)
+			continue
+		}
 		g := rungroup.New(ctx)
 		for _, p := range d.parts {
 			g.Go(p)
@@ -50,7 +89,9 @@ func (d *duties) Run(ctx context.Context) error {
 			}
 			break
 		}
-		if err := g.Stop(); err != nil || ctx.Err() != nil {
+		err := g.Stop()
+		d.setRest(true)
+		if err != nil || ctx.Err() != nil {
 			return err
 		}
 	}

@@ -68,7 +68,7 @@ func TestSet_Escape(t *testing.T) {
 	slave.until("the duty", slave.broker.onDuty.Load)
 	end := slave.broker.store.MaxPhysical()
 	slave.until("a route to the other set", func() bool {
-		_, err := slave.broker.refuges(t.Context(), "T")
+		_, err := slave.broker.refuges.of(t.Context(), "T")
 		return err == nil
 	})
 	if err := deliver("T", "one", "two"); err != nil {

@@ -25,7 +25,9 @@ func (b *Broker) openPop() (err error) {
 		StoreHost:        func() netip.AddrPort { return b.id.addr },
 		Readable:         b.live.readable,
 		Slave:            b.isSlave,
+		Acting:           b.lends,
 		Taking:           b.taking.Load,
+		Fetch:            b.fetch,
 		PropertyFilter:   s.Bool("enablePropertyFilter"),
 		TimerWheel:       s.Bool("timerWheelEnable"),
 		TimerPrecisionMs: max(s.Int64("timerPrecisionMs"), 1),
@@ -91,10 +93,10 @@ type popCourier struct{ c *put.Courier }
 
 func (p popCourier) Stage(q *consumequeue.Queue, d *message.Draft, tag int64) { p.c.Stage(q, d, tag) }
 
-func (p popCourier) Commit(ctx context.Context, now time.Time) error {
-	_, err := p.c.Commit(ctx, now)
+func (p popCourier) Commit(ctx context.Context, now time.Time) (int, error) {
+	placed, err := p.c.Commit(ctx, now)
 	if errors.Is(err, put.ErrUnsafe) {
-		return nil
+		err = nil
 	}
-	return err
+	return len(placed), err
 }

@@ -235,8 +235,10 @@ func (b *Broker) counted() {
 }
 
 // exchange serves EXCHANGE_BROKER_HA_INFO (906): a master that comes back tells a slave where its log is; without that,
-// a master is asked. Fields: ExchangeHAInfoRequestHeader. Source: Java AdminBrokerProcessor.exchangeBrokerHaInfo.
-func (b *Broker) exchange(_ context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
+// a master is asked. A master of ours tells first that it is about to come, by its address alone: a slave has then given the
+// duties back when it answers; Java's takes no notice. Fields: ExchangeHAInfoRequestHeader. Source: Java
+// AdminBrokerProcessor.exchangeBrokerHaInfo.
+func (b *Broker) exchange(ctx context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
 	var h protocol.ExchangeHAInfoRequest
 	if err := h.Decode(c.Fields); err != nil {
 		return nil, nil, err
@@ -245,6 +247,10 @@ func (b *Broker) exchange(_ context.Context, c *protocol.Call) (protocol.Fielder
 	switch {
 	case h.MasterHaAddress != "" && b.isSlave():
 		b.told(place{h.MasterAddress, h.MasterHaAddress})
+	case h.MasterAddress != "" && b.isSlave():
+		if err := b.resign(ctx); err != nil {
+			return nil, nil, err
+		}
 	case h.MasterHaAddress == "" && !b.isSlave():
 		out.MasterHaAddress, out.MasterAddress = b.id.haAddr.String(), b.id.addr.String()
 		out.MasterFlushOffset = protocol.Some(b.began)
@@ -257,6 +263,10 @@ func (b *Broker) told(p place) {
 	b.placeMu.Lock()
 	defer b.placeMu.Unlock()
 	b.toldAt = time.Now()
+	b.resignedAt = b.toldAt
+	if b.isSlave() && b.registrar.acting {
+		b.setDuty(false)
+	}
 	b.setMaster(p)
 }
 

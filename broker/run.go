@@ -94,6 +94,7 @@ func (b *Broker) announce(ctx context.Context) error {
 	b.wholeOnce()
 	if !b.isSlave() {
 		b.loadTransactions(ctx)
+		b.pop.Recover(time.Now())
 	}
 	b.taking.Store(!b.isSlave())
 	if !b.isSlave() {

@@ -70,6 +70,7 @@ func (b *Broker) buildServices() error {
 		b.registrar.mark(slices.Collect(maps.Keys(configs)))
 	})
 
+	b.refuges = newRefuges(b)
 	b.clients = clientmgr.New(func(t *protocol.Turn, group string, peers []protocol.Peer) {
 		b.member.Notify(t, group, peers)
 	})
@@ -189,7 +190,7 @@ func (b *Broker) appendable() put.Log {
 }
 
 // elsewhere is where what is not for a client goes on a slave; nil on a master.
-func (b *Broker) elsewhere() func(context.Context, [][]byte) error {
+func (b *Broker) elsewhere() func(context.Context, [][]byte) (int, error) {
 	if b.isSlave() {
 		return b.escape
 	}

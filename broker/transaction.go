@@ -44,9 +44,7 @@ func (b *Broker) newTransactions() *transaction.Service {
 		FS:       b.cfg.FS, Dir: newDirs(s).config,
 		Log: b.component("transactions"),
 	})
-	if !b.isSlave() { // an acting master stores nothing: what is open waits for the master
-		b.duties.parts = append(b.duties.parts, rungroup.Part{Name: "transactions", Run: t.Run})
-	}
+	b.duties.parts = append(b.duties.parts, rungroup.Part{Name: "transactions", Run: t.Run})
 	return t
 }
 

@@ -33,6 +33,7 @@ type level struct {
 
 	courier Courier
 	buf     []byte
+	staged  []int64   // offsets of what is staged
 	head    int64     // the message that was looked at last, and
 	since   time.Time // when that was first
 	failed  string    // what was last logged of the store
@@ -73,6 +74,7 @@ func (l *level) deliver(ctx context.Context, now time.Time) time.Duration {
 	}
 	from := l.correct(q)
 	pos, size, count := from, 0, 0
+	l.staged = l.staged[:0]
 	wait := time.Duration(0)
 	for wait == 0 && size < commitBytes && count < commitRecords && ctx.Err() == nil {
 		var until int64
@@ -163,6 +165,7 @@ func (l *level) stage(q *consumequeue.Queue, until int64) (n int) {
 			continue
 		}
 		l.courier.Stage(l.target(&d), &d, message.TagOf(d.Properties))
+		l.staged = append(l.staged, r.QueueOffset)
 		n++
 	}
 	return n
@@ -183,6 +186,9 @@ func (l *level) commit(ctx context.Context, from, to int64) error {
 	}
 	l.report(err, len(placed))
 	if err != nil && !errors.Is(err, put.ErrUnsafe) {
+		if len(placed) > 0 { // another broker has the first
+			l.set(l.staged[len(placed)-1]+1, 0)
+		}
 		return err
 	}
 	l.set(to, l.cfg.Store.MaxPhysical())

@@ -65,6 +65,7 @@ func (s *Service) addressed(c *protocol.Call, name []byte, queue int32) (*consum
 // Closed says why nothing can be popped or acknowledged here now.
 func (s *Service) Closed() error {
 	switch {
+	case s.cfg.Slave() && s.cfg.Acting():
 	case s.cfg.Slave():
 		return refuse(protocol.SystemError, "this broker is a slave, messages are popped and acknowledged at its master")
 	case !s.cfg.Taking():

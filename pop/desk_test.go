@@ -129,7 +129,7 @@ func (d *desk) open() {
 		Got:     func(string, string, int, int) {},
 		Cluster: "C", Broker: "broker-a",
 		StoreHost: func() netip.AddrPort { return netip.MustParseAddrPort("192.0.2.1:10911") },
-		Readable:  func() bool { return true }, Slave: func() bool { return false }, Taking: func() bool { return true },
+		Readable:  func() bool { return true }, Slave: func() bool { return false }, Acting: func() bool { return false }, Taking: func() bool { return true },
 		OffsetsSaved: d.saved, PropertyFilter: true, TimerWheel: true, TimerPrecisionMs: 1000, TimerMaxDelay: 72 * time.Hour, TimerBehind: func() bool { return false },
 		NewCourier:   func() Courier { return &courier{d: d, ours: true} },
 		ReviveQueues: 1, ReviveInterval: time.Second, MaxLeases: 1000, Choices: Choices{RetryV1Too: true, RetryFirst: 20, FirstInMemory: true, Downwards: true, PollingSize: 4},
@@ -139,6 +139,7 @@ func (d *desk) open() {
 	}
 	d.svc, err = New(cfg, d.now)
 	must(err)
+	d.svc.Recover(d.now)
 	d.room = longpoll.New[Key](longpoll.Config[Waiter]{Answer: d.svc.Answer}, d.now)
 	d.svc.UseRoom(d.room)
 	d.revive = d.svc.newReviver()
@@ -201,21 +202,22 @@ func (c *courier) Stage(q *consumequeue.Queue, m *message.Draft, tag int64) {
 	c.grown = append(c.grown, q)
 }
 
-func (c *courier) Commit(_ context.Context, now time.Time) error {
+func (c *courier) Commit(_ context.Context, now time.Time) (int, error) {
 	defer func() {
 		c.batch.Reset()
 		c.grown = nil
 	}()
 	if c.ours && c.d.refuse != nil {
-		return c.d.refuse
+		return 0, c.d.refuse
 	}
+	n := c.batch.Len()
 	if err := c.d.store.Append(&c.batch, now); err != nil {
-		return err
+		return 0, err
 	}
 	for _, q := range c.grown {
 		c.d.svc.Grew(q.Topic())
 	}
-	return nil
+	return n, nil
 }
 
 // send stores messages with these bodies; a body "tag:x" has the tag.
@@ -232,7 +234,7 @@ func (d *desk) send(name string, queue int32, bodies ...string) {
 		}
 		c.Stage(d.store.Queue(name, queue), &message.Draft{Topic: []byte(name), QueueID: queue, Body: []byte(body), Properties: props, StoreHost: netip.MustParseAddrPort("192.0.2.1:10911")}, message.TagsCode([]byte(tag)))
 	}
-	if err := c.Commit(context.Background(), d.now); err != nil {
+	if _, err := c.Commit(context.Background(), d.now); err != nil {
 		d.t.Fatal(err)
 	}
 	d.posted()
@@ -452,7 +454,7 @@ func (d *desk) timer() {
 		return true
 	})
 	if c.batch.Len() > 0 {
-		if err := c.Commit(context.Background(), d.now); err != nil {
+		if _, err := c.Commit(context.Background(), d.now); err != nil {
 			d.t.Fatal(err)
 		}
 	}

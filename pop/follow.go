@@ -56,7 +56,8 @@ type logged struct {
 	ck     *Checkpoint
 	offset int64 // in the revive topic
 	key    loggedKey
-	held   bool // memory had it, and sees to it
+	held   bool  // memory had it, and sees to it
+	fromMs int64 // not before: that of another set may have come late, and its acknowledgements behind it
 }
 
 // follow reads on in a revive queue, and delivers again what is open of the check points whose time is over.
@@ -70,21 +71,21 @@ func (r *reviver) follow(ctx context.Context, q *reviveQueue, now time.Time) {
 	}
 	q.endMs = min(q.endMs, now.UnixMilli()) // the clock was set back
 	done, handled := 0, int64(-1)
-	for ; done < len(q.waiting) && r.staged < roundBytes; done++ {
+	for ; done < len(q.waiting) && !r.full(); done++ {
 		l := q.waiting[done]
 		if ahead := l.ck.ReviveMs() - now.UnixMilli(); ahead > farAhead.Milliseconds() && !s.cfg.Slave() {
 			r.put(r.journal.checkpoint(l.ck, q.id, now.UnixMilli()))
 			handled = l.offset
 			continue
 		}
-		if !l.ck.over(q.endMs) {
+		if !l.ck.over(q.endMs) || now.UnixMilli() < l.fromMs {
 			break
 		}
 		if l.held && s.holding(l.ck) {
 			break
 		}
 		if !l.held {
-			r.stage(l.ck, q.id, now)
+			r.stage(ctx, l.ck, q.id, now)
 		}
 		handled = l.offset
 	}
@@ -103,6 +104,10 @@ func (r *reviver) follow(ctx context.Context, q *reviveQueue, now time.Time) {
 	q.waiting = append(q.waiting[:0], q.waiting[done:]...)
 	s.cfg.Offsets.Commit([]byte(topic.ReviveGroup), name, q.id, handled)
 }
+
+// full tells whether to write what is staged before more is. What goes to other sets goes by check points: of one that they take
+// in part, the rest is left.
+func (r *reviver) full() bool { return r.staged >= roundBytes || r.staged > 0 && r.s.cfg.Slave() }
 
 // over tells whether what was due by then includes all acknowledgements that count.
 func (c *Checkpoint) over(ms int64) bool { return ms-c.ReviveMs() > ackGrace.Milliseconds() }
@@ -152,6 +157,9 @@ func (r *reviver) take(q *reviveQueue, m *message.Record) {
 			break
 		}
 		l := &logged{ck: ck, offset: m.QueueOffset, key: ck.key(), held: s.holding(ck)}
+		if ck.Broker != s.cfg.Broker {
+			l.fromMs = m.StoreMs + ackGrace.Milliseconds() + idleGrace.Milliseconds()
+		}
 		if _, early := q.early[l.key]; early {
 			delete(q.early, l.key)
 			l.held = true

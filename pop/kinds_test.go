@@ -23,7 +23,7 @@ func (d *desk) further(names string, bodies ...string) {
 		c.Stage(d.store.Queue("T", 0), &message.Draft{Topic: []byte("T"), Body: []byte(body), StoreHost: netip.MustParseAddrPort("192.0.2.1:10911"),
 			Properties: message.AppendProperty(nil, message.PropInnerMultiDispatch, []byte(names))}, 0)
 	}
-	if err := c.Commit(context.Background(), d.now); err != nil {
+	if _, err := c.Commit(context.Background(), d.now); err != nil {
 		d.t.Fatal(err)
 	}
 	d.svc.Grew(light)
@@ -51,7 +51,7 @@ func (d *desk) packed(bodies ...string) {
 	c := &courier{d: d}
 	c.Stage(d.store.Queue("B", 0), &message.Draft{Topic: []byte("B"), Body: b, SysFlag: message.FlagInnerBatch | message.FlagNeedUnwrap, StoreHost: netip.MustParseAddrPort("192.0.2.1:10911"),
 		Properties: []byte("INNER_NUM\x01" + strconv.Itoa(len(bodies)) + "\x02")}, 0)
-	if err := c.Commit(context.Background(), d.now); err != nil {
+	if _, err := c.Commit(context.Background(), d.now); err != nil {
 		d.t.Fatal(err)
 	}
 	d.posted()

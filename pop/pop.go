@@ -75,7 +75,8 @@ type Config struct {
 	Cluster, Broker  string
 	StoreHost        func() netip.AddrPort
 	Readable         func() bool // brokerPermission has the read bit
-	Slave            func() bool // its log is its master's: nothing is popped here
+	Slave            func() bool // its log is its master's: nothing is popped here,
+	Acting           func() bool // unless it acts for its master: what Stage and couriers take goes to other sets then
 	Taking           func() bool // messages are taken: not before a master is ready, nor when it leaves
 	PropertyFilter   bool        // enablePropertyFilter
 	TimerWheel       bool        // timerWheelEnable, without which nothing can be popped
@@ -83,6 +84,10 @@ type Config struct {
 	TimerMaxDelay    time.Duration
 	// TimerBehind tells whether timed messages that are due have not all been delivered yet.
 	TimerBehind func() bool
+
+	// Fetch reads a message of another set, whose check point an acting slave there has brought here: its record, or nil if it
+	// is nowhere any more. An error says that it may be there later.
+	Fetch func(ctx context.Context, set, topic string, queue int32, offset int64) ([]byte, error)
 
 	// NewCourier makes a way into the store for one goroutine outside of turns.
 	NewCourier func() Courier
@@ -126,7 +131,7 @@ type Service struct {
 func (s *Service) Choose(c Choices) { s.choices.Store(&c) }
 
 // New makes a service and loads consumerOrderInfo.json. A missing file is an empty table; a broken one falls back to its
-// backup. Its Answer goes into the room, the room into UseRoom.
+// backup. Its Answer goes into the room, the room into UseRoom. A master calls Recover before the first pop.
 func New(cfg Config, now time.Time) (*Service, error) {
 	s := &Service{cfg: cfg, shelves: newShelves(), schedule: newSchedule(now.UnixMilli())}
 	s.Choose(cfg.Choices)
@@ -144,7 +149,6 @@ func New(cfg Config, now time.Time) (*Service, error) {
 	if err := s.loadOrders(); err != nil {
 		return nil, err
 	}
-	s.recover(now)
 	return s, nil
 }
 

@@ -13,10 +13,10 @@ import (
 // recoverUnits is how far back in the topic of the timer a start looks.
 const recoverUnits = 1 << 16
 
-// recover takes up from the log what the process before had out, as far as it is not due: so it comes again in time, and not
+// Recover takes up from the log what the process before had out, as far as it is not due: so it comes again in time, and not
 // only when the timer has brought its check point. It also moves committed offsets on, which are on the disk some seconds
 // late, over what was popped since: where check points join on to the offset without a gap, as they were written in that order.
-func (s *Service) recover(now time.Time) {
+func (s *Service) Recover(now time.Time) {
 	q := s.cfg.Queues.Find([]byte(topic.Timer), 0)
 	if q == nil || s.cfg.Slave() {
 		return

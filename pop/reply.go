@@ -77,8 +77,12 @@ func (r *reply) send(t *protocol.Turn, code int32, remark string) {
 	w.Send(t)
 }
 
-// lend keeps a check point in memory. Where there are too many, this one is revived from the log.
+// lend keeps a check point in memory. Where there are too many, this one is revived from the log; that of an acting slave, from
+// that of another set.
 func (s *Service) lend(ck Checkpoint, revive int32, c *cursor) {
+	if s.cfg.Slave() {
+		return
+	}
 	if s.live.Add(1) > int64(s.cfg.MaxLeases) {
 		s.live.Add(-1)
 		return

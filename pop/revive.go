@@ -2,6 +2,7 @@ package pop
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -13,10 +14,11 @@ import (
 )
 
 // Courier is a way into the store outside of a turn, a put.Courier. Stage copies what it is given; Commit appends what was
-// staged with one write and waits until it is as safe as the mode promises.
+// staged with one write and waits until it is as safe as the mode promises. It says how many of the records are stored: all,
+// or with an error none, but where they go to other sets, the first so many.
 type Courier interface {
 	Stage(q *consumequeue.Queue, d *message.Draft, tag int64)
-	Commit(ctx context.Context, now time.Time) error
+	Commit(ctx context.Context, now time.Time) (stored int, err error)
 }
 
 // Bounds of one round of deliveries.
@@ -40,9 +42,17 @@ type reviver struct {
 	due        []*alarm
 	buf        []byte
 	offsets    []int64
-	staged     int // bytes
+	staged     int      // bytes
+	moved      []moving // messages that are staged
+	away       string   // a set that did not answer in this round
 	complained time.Time
 	lent       []relent // check points written anew, to be lent once they are in the log
+}
+
+// moving is a message of a check point on its way to the retry topic.
+type moving struct {
+	ck *Checkpoint
+	i  int
 }
 
 type relent struct {
@@ -64,6 +74,7 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		now := time.Now()
 		r.expire(ctx, now)
+		r.away = ""
 		if now.Sub(read) >= s.cfg.ReviveInterval {
 			read = now
 			for _, q := range r.queues {
@@ -153,7 +164,7 @@ func (r *reviver) deliver(ctx context.Context, leases []*alarm, now time.Time) {
 			l.due = true
 			l.BitMap = l.bits
 			l.cursor.mu.Unlock()
-			r.stage(&l.Checkpoint, l.revive, now)
+			r.stage(ctx, &l.Checkpoint, l.revive, now)
 			n++
 		}
 		err := r.commit(ctx, now)
@@ -194,21 +205,26 @@ func (r *reviver) commit(ctx context.Context, now time.Time) error {
 	if r.staged == 0 {
 		return nil
 	}
-	err := r.courier.Commit(ctx, now)
+	stored, err := r.courier.Commit(ctx, now)
+	for _, m := range r.moved[:min(stored, len(r.moved))] {
+		if err != nil { // another set has it
+			m.ck.BitMap |= 1 << m.i
+		}
+	}
 	if err == nil {
 		for _, l := range r.lent {
 			r.s.lend(l.ck, l.revive, r.s.shelf([]byte(l.ck.Group), []byte(l.ck.Topic)).cursor(l.ck.QueueID))
 		}
 	}
-	r.staged, r.lent = 0, r.lent[:0]
+	r.staged, r.lent, r.moved = 0, r.lent[:0], r.moved[:0]
 	return err
 }
 
 // stage puts together what the end of a check point writes: its open messages for the retry topic, and that they are
 // acknowledged in the check point, so that nobody who reads the log delivers them once more.
-func (r *reviver) stage(ck *Checkpoint, revive int32, now time.Time) {
+func (r *reviver) stage(ctx context.Context, ck *Checkpoint, revive int32, now time.Time) {
 	s := r.s
-	if s.cfg.Topics.Get([]byte(topic.OfPopRetry(ck.Topic, ck.Group))) == nil || s.cfg.Groups.Get([]byte(ck.Group)) == nil {
+	if s.cfg.Topics.Get([]byte(topic.OfPopRetry(ck.Topic, ck.Group))) == nil || !r.groupThere(ctx, ck) {
 		return
 	}
 	var done []int64
@@ -217,7 +233,7 @@ func (r *reviver) stage(ck *Checkpoint, revive int32, now time.Time) {
 			continue
 		}
 		offset := ck.Offset(i)
-		if r.message(ck, offset, revive, now) {
+		if r.message(ctx, ck, offset, revive, now) {
 			done = append(done, offset)
 		}
 	}
@@ -228,6 +244,23 @@ func (r *reviver) stage(ck *Checkpoint, revive int32, now time.Time) {
 	r.put(r.journal.ack(&a, revive, ck.ReviveMs(), now.UnixMilli()))
 }
 
+// groupThere tells whether there is the group of a check point. One that has popped of another set may not have come here yet:
+// it is made, where that is allowed.
+func (r *reviver) groupThere(ctx context.Context, ck *Checkpoint) bool {
+	s := r.s
+	if s.cfg.Groups.Get([]byte(ck.Group)) != nil {
+		return true
+	}
+	if ck.Broker == s.cfg.Broker {
+		return false
+	}
+	g, err := s.cfg.Groups.Create(ctx, ck.Group)
+	if err != nil || g == nil {
+		s.cfg.Log.Warn("messages that were popped of another set are dropped: their group is not known here", "set", ck.Broker, "group", ck.Group, "topic", ck.Topic, "err", err)
+	}
+	return g != nil
+}
+
 func (r *reviver) put(rec record) {
 	r.staged += rec.draft.Size()
 	r.courier.Stage(rec.queue, &rec.draft, rec.tag)
@@ -235,15 +268,13 @@ func (r *reviver) put(rec record) {
 
 // message stages one message for the retry topic, or a check point of its own if it cannot be read now. It returns false
 // if it is nowhere any more. Source: Java PopReviveService.reviveRetry, rePutCK.
-func (r *reviver) message(ck *Checkpoint, offset int64, revive int32, now time.Time) (staged bool) {
+func (r *reviver) message(ctx context.Context, ck *Checkpoint, offset int64, revive int32, now time.Time) (staged bool) {
 	s := r.s
-	var res store.ReadResult
-	r.offsets = r.offsets[:0]
-	r.buf, res = s.cfg.Queues.Get(s.cfg.Queues.Find([]byte(ck.Topic), ck.QueueID), store.Read{From: offset, Max: 1, Offsets: &r.offsets}, r.buf[:0])
-	if res.Status == store.Unreadable {
+	found, err := r.read(ctx, ck, offset)
+	if err != nil {
 		return r.rePut(ck, offset, revive, now)
 	}
-	if res.Count == 0 {
+	if !found {
 		return false
 	}
 	m, err := message.Decode(r.buf)
@@ -268,7 +299,46 @@ func (r *reviver) message(ck *Checkpoint, offset int64, revive int32, now time.T
 	d.Topic, d.Properties, d.QueueID = []byte(name), retryProperties(&m, ck), queue
 	d.BornHost, d.StoreHost, d.ReconsumeTimes, d.PreparedOffset = host, host, times, 0
 	r.put(record{queue: s.cfg.Queues.Queue(name, queue), tag: message.TagOf(m.Properties), draft: d})
+	r.moved = append(r.moved, moving{ck, ck.Index(offset)})
 	return true
+}
+
+// errUnreadable says that the disk does not give a message now.
+var errUnreadable = errors.New("the disk does not give it")
+
+// read reads one message of a check point into buf, here or in the set that it was popped in; found is false if it is nowhere any
+// more. A set that has not answered is not asked again in this round.
+func (r *reviver) read(ctx context.Context, ck *Checkpoint, offset int64) (found bool, err error) {
+	s := r.s
+	if ck.Broker == s.cfg.Broker {
+		var res store.ReadResult
+		r.offsets = r.offsets[:0]
+		r.buf, res = s.cfg.Queues.Get(s.cfg.Queues.Find([]byte(ck.Topic), ck.QueueID), store.Read{From: offset, Max: 1, Offsets: &r.offsets}, r.buf[:0])
+		if res.Status == store.Unreadable {
+			return false, errUnreadable
+		}
+		return res.Count > 0, nil
+	}
+	if ck.Broker == r.away {
+		return false, errUnreadable
+	}
+	if r.buf, err = s.cfg.Fetch(ctx, ck.Broker, ck.Topic, ck.QueueID, offset); err != nil {
+		r.away = ck.Broker
+		s.cfg.Log.Warn("cannot read a message that was popped of another set; it is tried again", "set", ck.Broker, "topic", ck.Topic, "queue", ck.QueueID, "offset", offset, "err", err)
+	}
+	if len(r.buf) < message.PeekBytes || err != nil {
+		return false, err
+	}
+	m, err := message.Decode(r.buf)
+	if err != nil {
+		return false, nil
+	}
+	first := offset
+	if m.SysFlag&message.FlagInnerBatch != 0 { // the whole of it came
+		first = m.QueueOffset
+	}
+	r.offsets = append(r.offsets[:0], first)
+	return true, nil
 }
 
 // retryProperties are those of a message that comes again: when it was popped first, and by which group.
@@ -333,5 +403,6 @@ func (r *reviver) rePut(ck *Checkpoint, offset int64, revive int32, now time.Tim
 	}
 	r.put(r.journal.checkpoint(&again, revive, now.UnixMilli()))
 	r.lent = append(r.lent, relent{again, revive})
+	r.moved = append(r.moved, moving{ck, ck.Index(offset)})
 	return true
 }

@@ -147,6 +147,11 @@ func (b *Batch) Commit(t *protocol.Turn) {
 	if len(b.staged) == 0 {
 		return
 	}
+	if b.svc.cfg.Elsewhere != nil {
+		b.away(t)
+		b.clear()
+		return
+	}
 	if b.term != b.svc.term.Load() {
 		b.settle(t)
 	}
@@ -182,6 +187,11 @@ func (b *Batch) Commit(t *protocol.Turn) {
 		b.svc.mu.Unlock()
 		b.settle(t) // what became safe before we stood in the table rang for nobody
 	}
+	b.clear()
+}
+
+// clear forgets what was staged.
+func (b *Batch) clear() {
 	clear(b.staged)
 	b.staged, b.uniq, b.asked = b.staged[:0], b.uniq[:0], false
 	b.log.Reset()

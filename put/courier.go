@@ -53,7 +53,8 @@ func (c *Courier) Bytes() int { return c.log.Bytes() }
 // Commit appends what was staged, as a whole and with one write, rings the bells and waits until the records are as safe as
 // an answer to a producer promises, or until ctx ends. Nothing stays staged. The places come in the order of Stage, and are
 // valid until the next Commit; with ErrUnsafe they are there, too, and the records are stored. After any other error, which
-// is one that Refusal knows, nothing is.
+// is one that Refusal knows, nothing is; but where they go elsewhere, the places are those of the first records, which another
+// broker has.
 func (c *Courier) Commit(ctx context.Context, now time.Time) ([]Placed, error) {
 	defer c.reset()
 	err := c.err
@@ -86,18 +87,18 @@ func (c *Courier) Commit(ctx context.Context, now time.Time) ([]Placed, error) {
 	return c.placed, c.wait(ctx, began, parked{end: last.Physical + int64(last.Size), since: time.Now()})
 }
 
-// elsewhere gives what is staged to another broker. Its places are not known.
+// elsewhere gives what is staged to another broker. The places there are not known.
 func (c *Courier) elsewhere(ctx context.Context) ([]Placed, error) {
 	records := make([][]byte, c.log.Len())
-	c.placed = c.placed[:0]
 	for i := range records {
 		records[i] = c.log.Record(i)
+	}
+	taken, err := c.svc.cfg.Elsewhere(ctx, records)
+	c.placed = c.placed[:0]
+	for i := range taken {
 		c.placed = append(c.placed, Placed{c.log.At(i).Queue, -1, -1})
 	}
-	if err := c.svc.cfg.Elsewhere(ctx, records); err != nil {
-		return nil, err
-	}
-	return c.placed, nil
+	return c.placed, err
 }
 
 func (c *Courier) reset() {

@@ -55,9 +55,9 @@ type Config struct {
 	// MaxGroup is how many bytes may be staged together, since they stand in one file of the log: what is larger is
 	// refused by itself and does not drag down the turn's batch. 0 or less is no limit.
 	MaxGroup int64
-	// Elsewhere, if set, takes what a Courier commits, records as they would be in the log: the log is the copy of another
-	// broker's and takes nothing. After its error some of them may have been taken.
-	Elsewhere func(ctx context.Context, records [][]byte) error
+	// Elsewhere, if set, takes what a Courier commits and turns stage, records as they would be in the log: the log is the copy
+	// of another broker's and takes nothing. It is called from several goroutines. It says how many, of the first, were taken: all of them without an error.
+	Elsewhere func(ctx context.Context, records [][]byte) (taken int, err error)
 	// Grew is the bell of the store: it rings once per queue and batch, when the records can be read (Log.Visible). t is nil
 	// where that is known outside of a turn.
 	Grew func(t *protocol.Turn, q *consumequeue.Queue)
@@ -78,6 +78,8 @@ type Service struct {
 	waiting  map[*Batch]protocol.Peer // batches with parked answers, and a peer of their I/O context
 	couriers map[*Courier]struct{}    // those that wait
 	arrived  []unseen                 // queues that grew outside of a turn, in order
+
+	parcels chan *parcel // what turns have staged and goes elsewhere
 }
 
 // term is the time between two calls of SetReplicas. What an answer has waited for in one is worth nothing in the next: the
@@ -112,6 +114,9 @@ func New(cfg Config) *Service {
 		cfg.SlaveTimeout = 3 * time.Second
 	}
 	s := &Service{cfg: cfg, waiting: make(map[*Batch]protocol.Peer), couriers: make(map[*Courier]struct{})}
+	if cfg.Elsewhere != nil {
+		s.parcels = make(chan *parcel, maxAway)
+	}
 	s.begin(cfg.Replicas)
 	return s
 }
@@ -176,8 +181,15 @@ func (s *Service) Confirmed() int64 {
 	return s.term.Load().replicated()
 }
 
-// Run answers what has waited too long, until the context ends.
+// Run answers what has waited too long, and brings elsewhere what goes there, until the context ends.
 func (s *Service) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	if s.cfg.Elsewhere != nil {
+		for range awayWorkers {
+			wg.Go(func() { s.carry(ctx) })
+		}
+	}
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {

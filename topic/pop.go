@@ -24,5 +24,8 @@ func OfPopRetry(name, group string) string {
 // ReviveTopic is where the check points and acknowledgements of popped messages come when they are due.
 func ReviveTopic(cluster string) string { return RevivePrefix + cluster }
 
+// IsRevive tells whether a topic is the revive topic of some cluster.
+func IsRevive[T text](name T) bool { return hasPrefix(name, RevivePrefix) }
+
 // ReviveGroup is who reads the revive topic: its committed offsets say how far. Source: Java PopAckConstants.
 const ReviveGroup = "CID_RMQ_SYS_REVIVE_GROUP"

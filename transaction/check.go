@@ -56,6 +56,9 @@ func (s *Service) check(ctx context.Context, now time.Time) error {
 	marked := opMark{op: s.op.Max()}
 	marked.half = s.half.Max() // in this order: what an op message names was there before
 	r := round{s: s, now: now, rules: s.cfg.Rules(), counts: make(map[string]int64), alone: make(map[string]bool)}
+	if s.cfg.Slave() {
+		return r.hand(ctx, marked)
+	}
 	var err error
 	for offset := s.next(0); offset < marked.half && err == nil; offset = s.next(offset + 1) {
 		if err = ctx.Err(); err == nil {
@@ -76,16 +79,17 @@ func (s *Service) next(from int64) int64 {
 	return s.ledger.next(from)
 }
 
-// look reads one half message and stages what is to be done with it. An error is the end of the round.
-func (r *round) look(ctx context.Context, offset int64) error {
+// half reads an open half message. One that is lost is done, and none.
+func (r *round) half(offset int64) (h half, ok bool, err error) {
 	s := r.s
 	record, err := s.read(s.half, offset, r.record[:0])
 	r.record = record
-	var h half
 	if err == nil {
 		h, err = parseHalf(record)
 	}
 	switch {
+	case err == nil:
+		return h, true, nil
 	case errors.Is(err, errGone), errors.Is(err, errNoHalf), errors.Is(err, message.ErrMalformed):
 		s.mu.Lock()
 		lost := s.ledger.finish(offset)
@@ -93,9 +97,16 @@ func (r *round) look(ctx context.Context, offset int64) error {
 		if lost {
 			s.cfg.Log.Error("half message is lost", "offset", offset, "err", err)
 		}
-		return nil
-	case err != nil:
-		return fmt.Errorf("cannot read half message %d: %w", offset, err)
+		return h, false, nil
+	}
+	return h, false, fmt.Errorf("cannot read half message %d: %w", offset, err)
+}
+
+// look reads one half message and stages what is to be done with it. An error is the end of the round.
+func (r *round) look(ctx context.Context, offset int64) error {
+	h, ok, err := r.half(offset)
+	if !ok {
+		return err
 	}
 	todo := r.rules.judge(&h, r.now)
 	if todo != discard {

@@ -49,7 +49,7 @@ func (s *Service) Load(ctx context.Context) error {
 		return err
 	}
 	unmarked, err := l.readTail()
-	if err == nil && len(unmarked) > 0 {
+	if err == nil && len(unmarked) > 0 && !s.cfg.Slave() { // a slave's log takes no op message; it finds the same each time
 		err = s.writeOps(ctx, unmarked)
 	}
 	if err != nil {

@@ -107,8 +107,11 @@ func New(cfg Config) *Service {
 }
 
 // Run asks the producers of transactions that are open for too long, each Interval, until the context ends. A broker that
-// has lost Load's reading of the disk to an error tries it again.
+// has lost Load's reading of the disk to an error tries it again. A slave that acts for its master hands them over instead.
 func (s *Service) Run(ctx context.Context) error {
+	if s.cfg.Slave() { // its log has grown since the duty before
+		s.forget()
+	}
 	for ctx.Err() == nil {
 		if err := s.sleep(ctx); err != nil {
 			return nil
@@ -122,6 +125,13 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// forget has Load read the log anew.
+func (s *Service) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ledger, s.marks, s.opMark = nil, nil, nil
 }
 
 // sleep waits for the next round; the interval may become another meanwhile.
