@@ -34,6 +34,9 @@ func TestDuties_Run(t *testing.T) {
 			if !slices.Equal(events, want) {
 				t.Errorf("got %q, want %q", events, want)
 			}
+			if d.busy() != (len(events)%2 == 1) {
+				t.Errorf("after %q busy is %v", events, d.busy())
+			}
 		}
 		set := func(to bool) {
 			on.Store(to)

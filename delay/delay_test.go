@@ -534,3 +534,37 @@ func TestSameProperties(t *testing.T) {
 		}
 	}
 }
+
+// Where another broker takes a part of what is due, only the rest comes again.
+func TestService_Run_Elsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.wait(1, "T", "a", "b", "c", "d")
+		var got []string
+		failures := 2
+		w.put = put.New(put.Config{Log: w.store, Elsewhere: func(_ context.Context, records [][]byte) (int, error) {
+			for i, b := range records {
+				r, err := message.Decode(b)
+				if err != nil {
+					return i, err
+				}
+				if failures > 0 && i == 1 {
+					failures--
+					return i, errors.New("it does not answer")
+				}
+				got = append(got, string(r.Body))
+			}
+			return len(records), nil
+		}})
+		_, stop := w.run()
+		later(10 * time.Second)
+		stop()
+		if !slices.Equal(got, []string{"a", "b", "c", "d"}) {
+			t.Errorf("the other broker has %q", got)
+		}
+		if n := w.kept.at(1); n != 4 {
+			t.Errorf("progress %d", n)
+		}
+		w.arrived("T")
+	})
+}

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"rocketd/message"
 	"rocketd/store"
 )
 
@@ -172,5 +173,76 @@ func TestCourier_Replicas(t *testing.T) {
 		f.refuse.Store(&refuse)
 		r.said(r.carry(t.Context(), "a"), "in-sync replicas not enough: one of two")
 		r.want()
+	})
+}
+
+// taker is another broker that takes so many records, and then none.
+type taker struct {
+	left  int
+	taken []string
+}
+
+func (k *taker) take(_ context.Context, records [][]byte) (int, error) {
+	for i, b := range records {
+		r, err := message.Decode(b)
+		if err != nil {
+			return i, err
+		}
+		if k.left == 0 {
+			return i, errors.New("no more")
+		}
+		k.left--
+		k.taken = append(k.taken, string(r.Topic))
+	}
+	return len(records), nil
+}
+
+// What goes elsewhere is in no log, and who gave it learns how much of it was taken.
+func TestCourier_Elsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &taker{left: 3}
+		r := open(t, func(c *Config) { c.Elsewhere = k.take })
+		r.said(r.carry(t.Context(), "a", "b"), "a/-1 at -1 b/-1 at -1 <nil>")
+		r.said(r.carry(t.Context(), "c", "d"), "c/-1 at -1 no more")
+		r.want()
+		if got := fmt.Sprint(k.taken, r.log.end); got != "[a b c] 0" {
+			t.Error(got)
+		}
+	})
+}
+
+// What turns stage goes there, too, and is answered in a later turn: what was not taken is refused. Where too much is under way
+// it is refused at once.
+func TestBatch_Elsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &taker{left: 2}
+		r := open(t, func(c *Config) { c.Elsewhere = k.take })
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- r.svc.Run(ctx) }()
+		r.stage(1, "a", true)
+		r.commit()
+		r.want()
+		synctest.Wait()
+		r.run()
+		r.want("1: ok a/-1 at -1 uniq u1")
+		r.stage(2, "b", true)
+		r.stage(3, "c", true)
+		r.commit()
+		synctest.Wait()
+		r.run()
+		r.want("2: ok b/-1 at -1 uniq u2", "3: refused: no more uniq u3")
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		for i := range maxAway {
+			r.stage(int32(i), "a", true)
+			r.commit()
+		}
+		r.want()
+		r.stage(4, "a", true)
+		r.commit()
+		r.want("4: refused: this broker is a slave uniq u4")
 	})
 }
