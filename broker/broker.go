@@ -14,6 +14,7 @@ import (
 	"rocketd/cold"
 	"rocketd/delay"
 	"rocketd/dispatch"
+	"rocketd/filter"
 	"rocketd/ha"
 	"rocketd/index"
 	"rocketd/internal/vfs"
@@ -188,6 +189,7 @@ func (b *Broker) openState() (err error) {
 		QueueKind:     b.queueKind,
 		Ext:           s.Bool("enableConsumeQueueExt"),
 		ExtFileSize:   s.Int64("mappedFileSizeConsumeQueueExt"),
+		Bits:          b.filterBits,
 		MultiDispatch: s.Bool("enableLmq") && s.Bool("enableMultiDispatch"),
 		PropCRC:       s.Bool("enabledAppendPropCRC"),
 		VerifyPropCRC: s.Bool("forceVerifyPropCRC"),
@@ -234,7 +236,11 @@ func (b *Broker) openState() (err error) {
 	if b.carried, err = meta.OpenCarried(meta.Config{FS: b.cfg.FS, Dir: d.config, Log: b.component("tables")}); err != nil {
 		return err
 	}
-	if b.filters, err = meta.OpenFilters(meta.Config{FS: b.cfg.FS, Dir: d.config, Log: b.component("filters")}, time.Now()); err != nil {
+	bloom, err := filter.NewBloom(s.Int("maxErrorRateOfBloomFilter"), s.Int("expectConsumerNumUseFilter"))
+	if err != nil {
+		return err
+	}
+	if b.filters, err = meta.OpenFilters(meta.Config{FS: b.cfg.FS, Dir: d.config, Log: b.component("filters")}, bloom, time.Now()); err != nil {
 		return err
 	}
 	return b.ensureSystem()

@@ -92,7 +92,7 @@ type live struct {
 	shortPolling                                atomic.Int64
 	rejectPull, notifyGroups, strictLock        atomic.Bool
 	totalReplicas                               atomic.Int64
-	coldControl, broadcasts                     atomic.Bool
+	filterBits, coldControl, broadcasts         atomic.Bool
 	coldGroup, coldGlobal                       atomic.Int64 // bytes in a round
 }
 
@@ -108,6 +108,7 @@ func newLive(s *settings.Settings) *live {
 	number("globalColdReadThreshold", &l.coldGlobal)
 	flag("coldDataFlowControlEnable", &l.coldControl)
 	flag("enableBroadcastOffsetStore", &l.broadcasts)
+	flag("enableCalcFilterBitMap", &l.filterBits)
 	flag("lockInStrictMode", &l.strictLock)
 	flag("litePullMessageEnable", &l.litePull)
 	flag("longPollingEnable", &l.longPolling)

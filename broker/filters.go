@@ -37,3 +37,19 @@ func (b *Broker) wantedFilters() (want []meta.FilterData) {
 	}
 	return want
 }
+
+// filterBits are the groups that want a record that is appended, where enableCalcFilterBitMap is on.
+func (b *Broker) filterBits(dst []byte, topic string, record []byte) []byte {
+	if b.filters == nil || !b.live.filterBits.Load() { // the store is opened before
+		return dst
+	}
+	return b.filters.Bits(dst, topic, record)
+}
+
+// mayWant rules messages out by the bits that are kept with enableConsumeQueueExt.
+func (b *Broker) mayWant() func(group, topic []byte, version int64) func(storeMs int64, bits []byte) bool {
+	if !b.cfg.Settings.Bool("enableConsumeQueueExt") {
+		return nil
+	}
+	return b.filters.MayWant
+}

@@ -141,6 +141,7 @@ func (b *Broker) buildServices() error {
 		Broadcasts:      b.broadcasts,
 		Broadcasting:    b.live.broadcasts.Load,
 		Place:           func() pull.Place { return *b.place.Load() },
+		MayWant:         b.mayWant(),
 		PropertyFilter:  s.Bool("enablePropertyFilter"),
 		Readable:        b.live.readable,
 		LitePullEnabled: b.live.litePull.Load,

@@ -3,8 +3,10 @@ package meta
 import (
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"rocketd/filter"
 	"rocketd/internal/durable"
 	"rocketd/internal/laxjson"
 )
@@ -17,8 +19,11 @@ import (
 // A group that is gone is dead, and stays in the table for a while. The file is not copied to slaves. Source: Java
 // ConsumerFilterManager.
 type Filters struct {
-	cfg  Config
-	path string
+	cfg    Config
+	path   string
+	bloom  filter.Bloom
+	opened time.Time
+	shown  atomic.Pointer[map[string][]*chooser] // by topic
 
 	mu      sync.Mutex // guards what follows
 	table   filterTable
@@ -36,7 +41,7 @@ type topicFilters struct {
 
 // FilterData is what a group wants of a topic. Times are in ms.
 type FilterData struct {
-	Bloom          *bloomData `json:"bloomFilterData"` // of a Java broker that calculates bits; here it is kept as it is
+	Bloom          *bloomData `json:"bloomFilterData"` // of an older Java broker that calculates bits; here it is kept as it is
 	BornTime       int64      `json:"bornTime"`
 	ClientVersion  int64      `json:"clientVersion"` // of the subscription
 	ConsumerGroup  string     `json:"consumerGroup,omitempty"`
@@ -56,9 +61,9 @@ type bloomData struct {
 const afterLoad = 30 * time.Second
 
 // OpenFilters loads the table. A missing file is an empty table; a broken one falls back to its backup. Nobody is connected yet,
-// so all groups are dead.
-func OpenFilters(cfg Config, now time.Time) (*Filters, error) {
-	f := &Filters{cfg: cfg, path: filepath.Join(cfg.Dir, "consumerFilter.json")}
+// so all groups are dead. bloom says which bits are whose.
+func OpenFilters(cfg Config, bloom filter.Bloom, now time.Time) (*Filters, error) {
+	f := &Filters{cfg: cfg, bloom: bloom, opened: now, path: filepath.Join(cfg.Dir, "consumerFilter.json")}
 	err := cfg.load(f.path, func(data []byte) error {
 		f.table = filterTable{}
 		return laxjson.Unmarshal(data, &f.table)
@@ -82,6 +87,7 @@ func OpenFilters(cfg Config, now time.Time) (*Filters, error) {
 			}
 		}
 	}
+	f.show()
 	return f, nil
 }
 
@@ -96,6 +102,7 @@ func (d *FilterData) die(now time.Time) {
 func (f *Filters) Follow(now time.Time, want []FilterData, keep time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	defer f.show()
 	type key struct{ topic, group string }
 	alive := make(map[key]bool, len(want))
 	for i := range want {

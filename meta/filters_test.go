@@ -8,12 +8,16 @@ import (
 	"testing"
 	"time"
 
+	"rocketd/filter"
 	"rocketd/internal/vfs"
 )
 
+// bloom is Java's, with its defaults: 112 bits.
+var bloom, _ = filter.NewBloom(20, 32)
+
 func openFilters(t *testing.T, dir string, now time.Time) *Filters {
 	t.Helper()
-	f, err := OpenFilters(Config{FS: vfs.OS, Dir: dir, Log: slog.New(slog.DiscardHandler)}, now)
+	f, err := OpenFilters(Config{FS: vfs.OS, Dir: dir, Log: slog.New(slog.DiscardHandler)}, bloom, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +101,7 @@ func FuzzOpenFilters(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		dir := t.TempDir()
 		must(t, os.WriteFile(filepath.Join(dir, "consumerFilter.json"), data, 0o644))
-		if o, err := OpenFilters(Config{FS: vfs.OS, Dir: dir, Log: slog.New(slog.DiscardHandler)}, time.UnixMilli(1)); err == nil {
+		if o, err := OpenFilters(Config{FS: vfs.OS, Dir: dir, Log: slog.New(slog.DiscardHandler)}, bloom, time.UnixMilli(1)); err == nil {
 			o.Follow(time.UnixMilli(2), []FilterData{{Topic: "T", ConsumerGroup: "g"}}, time.Second)
 			must(t, o.Persist())
 		}

@@ -104,6 +104,10 @@ type Config struct {
 	Broadcasts   Broadcasts
 	Broadcasting func() bool // enableBroadcastOffsetStore
 
+	// MayWant returns what rules messages out by the bits that were kept of them, for a group with a version of its subscription; nil
+	// if there is none. nil is none for all.
+	MayWant func(group, topic []byte, version int64) func(storeMs int64, bits []byte) bool
+
 	PropertyFilter  bool         // enablePropertyFilter
 	Place           func() Place // nil is the zero Place
 	Readable        func() bool  // brokerPermission has the read bit
@@ -138,11 +142,17 @@ type Waiter struct {
 	queue  *consumequeue.Queue
 	next   int64 // the queue offset to read from; what the filter refused is behind it
 	max    int32
-	want   *filter.Filter
+	want   choice
 	topic  *topic.Config
 	group  *topic.GroupConfig
 
 	groupName, topicName []byte // as the tables want them, ours
+}
+
+// choice is which messages a pull wants. bits, if there is any, may rule one out by what was kept of it, before its record is read.
+type choice struct {
+	*filter.Filter
+	bits func(storeMs int64, bits []byte) bool
 }
 
 // Bounds of what a client asks for.
@@ -186,7 +196,7 @@ func (s *Service) Pull(c *protocol.Call) error {
 			h.QueueID, h.Topic, cfg.ReadQueueNums, c.Peer.RemoteAddr())
 	}
 	want, err := s.subscription(c, &h, group)
-	if err != nil || want == nil {
+	if err != nil || want.Filter == nil {
 		return err // with neither, the refusal was answered
 	}
 	if h.SysFlag&flagCommit != 0 {
@@ -207,36 +217,40 @@ func (s *Service) Pull(c *protocol.Call) error {
 	return s.read(c, &h, q, cfg, group, want)
 }
 
-// subscription decides what the pull may see. A nil filter and nil error mean that a refusal was answered.
-func (s *Service) subscription(c *protocol.Call, h *protocol.PullMessageRequest, group *topic.GroupConfig) (*filter.Filter, error) {
+// subscription decides what the pull may see. Without a filter and an error it means that a refusal was answered.
+func (s *Service) subscription(c *protocol.Call, h *protocol.PullMessageRequest, group *topic.GroupConfig) (choice, error) {
 	if h.SysFlag&flagSubscription != 0 {
 		want, err := filter.Compile(h.ExpressionType, h.Subscription)
 		switch {
 		case errors.Is(err, sql92.ErrSyntax):
-			return nil, protocol.Errorf(protocol.SubscriptionParseFailed, "parse the consumer's subscription failed: %v", err)
+			return choice{}, protocol.Errorf(protocol.SubscriptionParseFailed, "parse the consumer's subscription failed: %v", err)
 		case errors.Is(err, filter.ErrParse):
-			return nil, protocol.Errorf(protocol.SubscriptionParseFailed, "parse the consumer's subscription failed")
+			return choice{}, protocol.Errorf(protocol.SubscriptionParseFailed, "parse the consumer's subscription failed")
 		case err != nil:
-			return nil, protocol.Errorf(protocol.SystemError, "%v", err)
+			return choice{}, protocol.Errorf(protocol.SystemError, "%v", err)
 		}
-		return want, s.supported(string(h.ExpressionType), want)
+		return choice{Filter: want}, s.supported(string(h.ExpressionType), want)
 	}
 	sub, groupKnown, topicKnown := s.cfg.Clients.Subscription(h.ConsumerGroup, h.Topic)
 	switch {
 	case !groupKnown:
-		return nil, protocol.Errorf(protocol.SubscriptionNotExist, "the consumer's group info not exist%s", topic.FAQ)
+		return choice{}, protocol.Errorf(protocol.SubscriptionNotExist, "the consumer's group info not exist%s", topic.FAQ)
 	case sub.Broadcast && !group.ConsumeBroadcastEnable:
-		return nil, s.forbid(c, forbiddenBroadcast, "the consumer group[%s] can not consume by broadcast way", h.ConsumerGroup)
+		return choice{}, s.forbid(c, forbiddenBroadcast, "the consumer group[%s] can not consume by broadcast way", h.ConsumerGroup)
 	case s.cfg.Groups.Forbidden(h.ConsumerGroup, h.Topic)&meta.ForbidRead != 0:
-		return nil, s.forbid(c, forbiddenByTable, "the consumer group[%s] is forbidden for topic[%s]", h.ConsumerGroup, h.Topic)
+		return choice{}, s.forbid(c, forbiddenByTable, "the consumer group[%s] is forbidden for topic[%s]", h.ConsumerGroup, h.Topic)
 	case !topicKnown:
-		return nil, protocol.Errorf(protocol.SubscriptionNotExist, "the consumer's subscription not exist%s", topic.FAQ)
+		return choice{}, protocol.Errorf(protocol.SubscriptionNotExist, "the consumer's subscription not exist%s", topic.FAQ)
 	case sub.Version < h.SubVersion:
-		return nil, protocol.Errorf(protocol.SubscriptionNotLatest, "the consumer's subscription not latest")
+		return choice{}, protocol.Errorf(protocol.SubscriptionNotLatest, "the consumer's subscription not latest")
 	case sub.Filter == nil && s.cfg.PropertyFilter:
-		return nil, protocol.Errorf(protocol.FilterDataNotExist, "The broker's consumer filter data is not exist!Your expression may be wrong!")
+		return choice{}, protocol.Errorf(protocol.FilterDataNotExist, "The broker's consumer filter data is not exist!Your expression may be wrong!")
 	}
-	return sub.Filter, s.supported(sub.Type, sub.Filter)
+	want := choice{Filter: sub.Filter}
+	if s.cfg.MayWant != nil && sub.Filter != nil && sub.Filter.Wants() != nil {
+		want.bits = s.cfg.MayWant(h.ConsumerGroup, h.Topic, sub.Version)
+	}
+	return want, s.supported(sub.Type, sub.Filter)
 }
 
 // supported refuses filters by property where they are not enabled.
@@ -249,14 +263,14 @@ func (s *Service) supported(kind string, want *filter.Filter) error {
 
 // read answers from the queue, or parks; where the disk has to be waited for, or a filter looks into many messages, the pool
 // does it: so long a turn would hold up all others.
-func (s *Service) read(c *protocol.Call, h *protocol.PullMessageRequest, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, want *filter.Filter) error {
+func (s *Service) read(c *protocol.Call, h *protocol.PullMessageRequest, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, want choice) error {
 	if want.Wants() != nil && h.QueueOffset >= q.Min() && q.Max()-h.QueueOffset > scanInTurn {
 		s.cfg.Offload(c, func(_ context.Context, c *protocol.Call) error { return s.readPooled(c, q, cfg, group, want, false) })
 		return nil
 	}
 	buf := s.buffers.Get().(*[]byte)
 	h.MaxMsgNums = bounded(h.MaxMsgNums)
-	records, res := s.get(q, store.Read{From: h.QueueOffset, Max: h.MaxMsgNums, Match: want.Func(), Wants: want.Wants(), NoWait: true}, (*buf)[:0])
+	records, res := s.get(q, store.Read{From: h.QueueOffset, Max: h.MaxMsgNums, Match: want.Func(), Wants: want.Wants(), Bits: want.bits, NoWait: true}, (*buf)[:0])
 	code := codeOf(res.Status, h.QueueOffset)
 	if res.Status != store.OnDisk {
 		s.pulled(c, h, code, &res, c.Turn.Now)
@@ -301,7 +315,7 @@ func (s *Service) get(q *consumequeue.Queue, r store.Read, dst []byte) ([]byte, 
 
 // readPooled is read on the pool. What turns out to have nothing goes back to a turn, which lets it wait. disk says that it may wait for
 // the disk.
-func (s *Service) readPooled(c *protocol.Call, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, want *filter.Filter, disk bool) error {
+func (s *Service) readPooled(c *protocol.Call, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, want choice, disk bool) error {
 	var h protocol.PullMessageRequest
 	if err := h.Decode(c.Fields); err != nil {
 		return err
@@ -312,7 +326,7 @@ func (s *Service) readPooled(c *protocol.Call, q *consumequeue.Queue, cfg *topic
 	if cold && s.cfg.Cold.Limited(h.ConsumerGroup) {
 		number = 1
 	}
-	records, res := s.get(q, store.Read{From: h.QueueOffset, Max: number, Match: want.Func(), Wants: want.Wants(), NoWait: !disk}, (*buf)[:0])
+	records, res := s.get(q, store.Read{From: h.QueueOffset, Max: number, Match: want.Func(), Wants: want.Wants(), Bits: want.bits, NoWait: !disk}, (*buf)[:0])
 	if res.Status == store.OnDisk {
 		s.release(buf, records)
 		if s.limited(&h) {
@@ -337,7 +351,7 @@ func (s *Service) readPooled(c *protocol.Call, q *consumequeue.Queue, cfg *topic
 func bounded(n int32) int32 { return min(max(n, 1), maxMessages) }
 
 // park lets a pull wait for the queue to grow. Source: remoting.md 6.1.
-func (s *Service) park(c *protocol.Call, h *protocol.PullMessageRequest, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, want *filter.Filter) bool {
+func (s *Service) park(c *protocol.Call, h *protocol.PullMessageRequest, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, want choice) bool {
 	hold := time.Duration(min(h.SuspendTimeoutMillis, maxHold.Milliseconds())) * time.Millisecond
 	if !s.cfg.LongPolling() {
 		hold = s.cfg.ShortPolling()
@@ -364,7 +378,7 @@ func (s *Service) Answer(t *protocol.Turn, w *Waiter, expired bool) (keep bool) 
 	var records []byte
 	var res store.ReadResult
 	for reads := 0; reads < maxReads; reads++ {
-		records, res = s.get(w.queue, store.Read{From: w.next, Max: w.max, Match: w.want.Func(), Wants: w.want.Wants(), NoWait: true}, (*buf)[:0])
+		records, res = s.get(w.queue, store.Read{From: w.next, Max: w.max, Match: w.want.Func(), Wants: w.want.Wants(), Bits: w.want.bits, NoWait: true}, (*buf)[:0])
 		keep = !expired && res.Status == store.OffsetOverflowOne // all seen, or not on the disk yet
 		if expired || res.Status != store.NoMatchedMessage {
 			break

@@ -80,7 +80,10 @@ func (s *Store) Append(b *Batch, now time.Time) error {
 			continue
 		}
 		u := consumequeue.Unit{Physical: e.Physical, Size: e.Size, Tag: e.Tag, StoreMs: storeMs, Base: e.Offset, Count: e.Count}
-		s.addExt(e.Queue, &u)
+		if s.bits = s.bits[:0]; s.cfg.Ext && s.cfg.Bits != nil {
+			s.bits = s.cfg.Bits(s.bits, e.Queue.Topic(), b.Record(i))
+		}
+		s.addExt(e.Queue, &u, s.bits)
 		s.put(e.Queue, u)
 		s.putMulti(e)
 	}
@@ -107,10 +110,10 @@ func (s *Store) put(q *consumequeue.Queue, u consumequeue.Unit) {
 	}
 }
 
-// addExt keeps the tag of a unit in the queue's Ext, where that is wanted. s.mu is held.
-func (s *Store) addExt(q *consumequeue.Queue, u *consumequeue.Unit) {
+// addExt keeps the tag of a unit, and bits, in the queue's Ext, where that is wanted. s.mu is held.
+func (s *Store) addExt(q *consumequeue.Queue, u *consumequeue.Unit, bits []byte) {
 	if s.cfg.Ext && q.Kind() == consumequeue.Simple {
-		s.queues.AddExt(q, u, consumequeue.ExtUnit{Tag: u.Tag, StoreMs: u.StoreMs})
+		s.queues.AddExt(q, u, consumequeue.ExtUnit{Tag: u.Tag, StoreMs: u.StoreMs, Bits: bits})
 	}
 }
 

@@ -44,6 +44,9 @@ type Config struct {
 	// there is read anyhow.
 	Ext         bool
 	ExtFileSize int64
+	// Bits, if set, appends to dst the map of the subscriptions that want a record that is appended; it is kept in ConsumeQueueExt, and
+	// Read.Bits is asked with it. It is called under the append lock and must not block.
+	Bits func(dst []byte, topic string, record []byte) []byte
 
 	// MultiDispatch gives a record a unit in each queue that its property INNER_MULTI_DISPATCH names: enableLmq and
 	// enableMultiDispatch.

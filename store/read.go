@@ -44,7 +44,10 @@ type Read struct {
 	MaxBytes int                  // of records; 0 means no limit of the reader's
 	Match    func(tag int64) bool // wanted messages; nil means all
 	// Wants is asked for each record that Match wants, with its bytes, which are valid until it returns; nil wants all.
-	Wants  func(record []byte) bool
+	Wants func(record []byte) bool
+	// Bits, if set, tells from what Config.Bits kept of a message at its store time whether it may be wanted; it is not asked where
+	// nothing was kept.
+	Bits   func(storeMs int64, bits []byte) bool
 	NoWait bool // for who must not wait for the disk: what is not in memory ends the read
 	// Offsets, if there is one, gets the offset of each record appended, of a batch that of its first message. A record itself
 	// knows the one in the queue of its topic, not those in further queues.
@@ -235,7 +238,7 @@ func (g *get) unit(q *consumequeue.Queue, u consumequeue.Unit, rest []byte) bool
 	if recordEnd > g.visible {
 		return false
 	}
-	wanted := g.r.Match == nil || g.match(q, u)
+	wanted := g.r.Match == nil && g.r.Bits == nil || g.match(q, u)
 	if g.waits || wanted && g.full(u) {
 		return false
 	}
@@ -268,17 +271,19 @@ func (g *get) unit(q *consumequeue.Queue, u consumequeue.Unit, rest []byte) bool
 func (g *get) match(q *consumequeue.Queue, u consumequeue.Unit) bool {
 	switch {
 	case q.Kind() == consumequeue.Batch:
-		return u.Tag == 0 || g.r.Match(u.Tag)
+		return u.Tag == 0 || g.fits(u.Tag)
 	case !consumequeue.IsExt(u.Tag):
-		return g.r.Match(u.Tag)
+		return g.fits(u.Tag)
 	}
 	e, err := g.store.queues.Ext(q, u, !g.r.NoWait)
 	if errors.Is(err, consumequeue.ErrWouldWait) {
 		g.waits = true
 		return false
 	}
-	return err != nil || g.r.Match(e.Tag)
+	return err != nil || g.fits(e.Tag) && (g.r.Bits == nil || g.r.Bits(e.StoreMs, e.Bits))
 }
+
+func (g *get) fits(tag int64) bool { return g.r.Match == nil || g.r.Match(tag) }
 
 // messages is how many a unit stands for.
 func messages(u consumequeue.Unit) int { return max(int(u.Count), 1) }

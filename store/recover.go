@@ -201,7 +201,7 @@ func (s *Store) build(r *message.Record) error {
 		return nil
 	}
 	if r.QueueOffset >= q.Max() {
-		s.addExt(q, &u)
+		s.addExt(q, &u, nil)
 	}
 	if err := s.buildUnit(q, r.QueueOffset, u); err != nil {
 		return err

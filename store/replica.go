@@ -276,7 +276,7 @@ func (s *Store) appendPlain(last *message.Record) (plain bool, err error) {
 	}
 	for i := range list {
 		a := &list[i]
-		s.addExt(a.queue, &a.unit)
+		s.addExt(a.queue, &a.unit, nil)
 		s.put(a.queue, a.unit)
 	}
 	s.appended(last)

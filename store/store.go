@@ -31,6 +31,7 @@ type Store struct {
 	mu        sync.Mutex
 	dirty     []*consumequeue.Queue // have units that wait to be written
 	pages     []*consumequeue.Queue // have a whole page of them
+	bits      []byte                // of a record, see Config.Bits
 	touched   byte                  // see consumequeue.Queue.Touch
 	paced     int64                 // end of what the system was told to write
 	prepareAt int64                 // log position at which the next file is prepared
