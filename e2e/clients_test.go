@@ -28,6 +28,7 @@ var scenarios = []scenario{
 	{"async", nil, func(t *testing.T, c *cluster, p *peer, topic string) { exchange(t, p, topic, "async") }},
 	{"oneway", []string{"oneway"}, func(t *testing.T, c *cluster, p *peer, topic string) { exchange(t, p, topic, "oneway") }},
 	{"batch", []string{"batch"}, func(t *testing.T, c *cluster, p *peer, topic string) { exchange(t, p, topic, "batch") }},
+	{"gathered", []string{"gather"}, gathered},
 	{"fastport", []string{"vip"}, func(t *testing.T, c *cluster, p *peer, topic string) { exchange(t, p, topic, "sync", "vip", "true") }},
 	{"utf8", nil, func(t *testing.T, c *cluster, p *peer, topic string) {
 		exchange(t, p, topic, "sync", "body", "Grüße, 世界, 🚀 \x01\x02 ", "tags", "Ünïcode", "keys", "schlüssel🔑")
@@ -189,6 +190,31 @@ func consumed(t *testing.T, p *peer, prefix, topic string, count int) map[string
 		byKey[m.keys] = m
 	}
 	return byKey
+}
+
+// gathered has the client make batches by itself, for an ordinary topic and for one of batches.
+func gathered(t *testing.T, c *cluster, p *peer, topic string) {
+	exchange(t, p, topic, "async", "gather", "true")
+	batches := topic + "-batches"
+	for _, b := range c.brokers {
+		updateTopic(t, dial(t, b.addr), batches, queues, "+queue.type=BatchCQ")
+	}
+	exchange(t, p, batches, "async", "gather", "true")
+	sum := int64(0)
+	for _, b := range c.brokers {
+		w := dial(t, b.addr)
+		for q := range queues {
+			recs, err := w.pull(batches, q, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sum += int64(len(recs))
+		}
+	}
+	t.Logf("%d records", sum)
+	if sum == 0 || sum >= 20 {
+		t.Errorf("%d records hold what was sent: nothing was gathered", sum)
+	}
 }
 
 // autocreate sends to a topic that nobody made: it comes into being with the queues that the producer asks for.

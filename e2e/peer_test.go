@@ -35,12 +35,12 @@ func (k *peerKind) offers(feature string) bool { return !slices.Contains(k.lacks
 var peerKinds = []*peerKind{
 	javaPeer("java5", "server", ""),
 	lacking(javaPeer("java5-binary", "server", "-Drocketmq.serialize.type=ROCKETMQ"), "pop"), // its codes do not fit into an int16
-	lacking(javaPeer("java4", "client4", ""), "serverbalance"),
-	lacking(javaPeer("java4-binary", "client4", "-Drocketmq.serialize.type=ROCKETMQ"), "serverbalance"),
+	lacking(javaPeer("java4", "client4", ""), "serverbalance", "gather"),
+	lacking(javaPeer("java4-binary", "client4", "-Drocketmq.serialize.type=ROCKETMQ"), "serverbalance", "gather"),
 	goPeer,
 	{
 		name:  "node",
-		lacks: []string{"sql", "oneway", "batch", "orderly", "pull", "litepull", "vip", "shard", "autocreate", "serverbalance", "request", "retry"},
+		lacks: []string{"sql", "oneway", "batch", "orderly", "pull", "litepull", "vip", "shard", "autocreate", "serverbalance", "request", "retry", "gather"},
 		setup: sync.OnceValue(func() error {
 			_, err := tool("peers/node", nil, "npm", "ci", "--no-audit", "--no-fund", "--prefer-offline")
 			return err
@@ -58,7 +58,7 @@ func lacking(k *peerKind, features ...string) *peerKind {
 
 var goPeer = &peerKind{
 	name:  "go",
-	lacks: []string{"serverbalance"},
+	lacks: []string{"serverbalance", "gather"},
 	setup: sync.OnceValue(func() error {
 		_, err := tool("peers/go", []string{"CGO_ENABLED=0"}, "go", "build", "-o", filepath.Join(work, "gopeer"), ".")
 		return err

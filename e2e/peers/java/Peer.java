@@ -94,7 +94,8 @@ public class Peer {
     private static DefaultMQProducer producer(Map<String, String> cmd) throws Exception {
         boolean vip = "true".equals(cmd.get("vip"));
         boolean compress = !"false".equals(cmd.get("compress"));
-        String key = cmd.get("group") + vip + compress;
+        boolean gather = "true".equals(cmd.get("gather"));
+        String key = cmd.get("group") + vip + compress + gather;
         DefaultMQProducer p = PRODUCERS.get(key);
         if (p == null) {
             p = new DefaultMQProducer(cmd.get("group"), "true".equals(cmd.get("trace")), null);
@@ -104,6 +105,10 @@ public class Peer {
             p.setVipChannelEnabled(vip);
             if (!compress) {
                 p.setCompressMsgBodyOverHowmuch(Integer.MAX_VALUE);
+            }
+            if (gather) { // since 5.2
+                DefaultMQProducer.class.getMethod("setAutoBatch", boolean.class).invoke(p, true);
+                DefaultMQProducer.class.getMethod("batchMaxDelayMs", int.class).invoke(p, 200);
             }
             p.start();
             PRODUCERS.put(key, p);
