@@ -153,7 +153,6 @@ func TestParseHandle_Refusals(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                                 "extraInfo has 1 parts, not 8",
 		"1 2 3":                            "extraInfo has 3 parts, not 8",
-		"1 2 3 4 0 b 6 7 8":                "extraInfo has more than 8 parts",
 		"x 2 3 4 0 b 6 7":                  `extraInfo has "x" for ckOffset`,
 		"1 -2 3 4 0 b 6 7":                 `extraInfo has "-2" for popTime`,
 		"1 2 99999999999999999999 4 0 b 6": `extraInfo has "99999999999999999999" for invisibleTime`,
@@ -164,6 +163,16 @@ func TestParseHandle_Refusals(t *testing.T) {
 	} {
 		if _, err := ParseHandle([]byte(in)); err == nil || err.Error() != want {
 			t.Errorf("%q: %v, want %s", in, err, want)
+		}
+	}
+}
+
+// A proxy of Java's adds where the message lies in the commit log.
+func TestParseHandle_Proxy(t *testing.T) {
+	for _, in := range []string{"1 2 3 4 0 b 6 7 2078", "1 2 3 4 0 b 6 7 2078 later"} {
+		h, err := ParseHandle([]byte(in))
+		if got := string(h.Append(nil)); err != nil || got != "1 2 3 4 0 b 6 7" {
+			t.Errorf("%q: %q, %v", in, got, err)
 		}
 	}
 }

@@ -13,7 +13,8 @@ import (
 //
 //	ckOffset popTime invisibleTime reviveQueue retry broker queueID offset
 //
-// The eight are separated by one blank; the last is left out where the field offset says it. Source: Java ExtraInfoUtil.
+// The eight are separated by one blank; the last is left out where the field offset says it. Java's proxies add a ninth, the
+// place in the commit log, and more may come: they are not looked at. Source: Java ExtraInfoUtil, ReceiptHandle.
 type Handle struct {
 	Start       int64 // offset that the pop of the queue started from
 	PopMs       int64
@@ -32,10 +33,7 @@ const OrderQueue = 999
 func ParseHandle(b []byte) (Handle, error) {
 	var parts [8][]byte
 	n := 0
-	for rest, more := b, true; more; n++ {
-		if n == len(parts) {
-			return Handle{}, fmt.Errorf("extraInfo has more than %d parts", len(parts))
-		}
+	for rest, more := b, true; more && n < len(parts); n++ {
 		parts[n], rest, more = bytes.Cut(rest, []byte{' '})
 	}
 	if n < 7 {
