@@ -187,6 +187,7 @@ func (b *Broker) openState() (err error) {
 		QueueFileSize: s.Int64("mappedFileSizeConsumeQueue"),
 		BatchFileSize: s.Int64("mapperFileSizeBatchConsumeQueue"),
 		QueueKind:     b.queueKind,
+		Compaction:    b.compaction(),
 		Ext:           s.Bool("enableConsumeQueueExt"),
 		ExtFileSize:   s.Int64("mappedFileSizeConsumeQueueExt"),
 		Bits:          b.filterBits,
@@ -244,6 +245,24 @@ func (b *Broker) openState() (err error) {
 		return err
 	}
 	return b.ensureSystem()
+}
+
+// compaction says for the store which topics keep only the last message of each key, and how.
+func (b *Broker) compaction() (c store.Compaction) {
+	s := b.cfg.Settings
+	if !s.Bool("enableCompaction") {
+		return c
+	}
+	return store.Compaction{
+		Of: func(name string) bool {
+			cfg := b.topics.Get([]byte(name))
+			return cfg != nil && cfg.Compacts()
+		},
+		FileSize:     s.Int64("compactionMappedFileSize"),
+		UnitFileSize: s.Int64("compactionCqMappedFileSize"),
+		Every:        s.Duration("compactionScheduleInternal"),
+		Memory:       s.Int64("maxOffsetMapSize"),
+	}
 }
 
 // queueKind says for the store what kind of queue a topic has.

@@ -49,7 +49,7 @@ func look(props []byte) (seen, *protocol.Error) {
 		case message.PropTags:
 			s.tags = value
 		case message.PropKeys:
-			s.keys = true
+			s.keys = len(bytes.TrimSpace(value)) > 0
 		case message.PropWaitStoreMsgOK:
 			s.noWait = bytes.EqualFold(value, []byte("false"))
 		case message.PropCluster, message.PropMsgRegion, message.PropTraceSwitch:
@@ -114,7 +114,7 @@ func (s *Service) unbatched(found *seen, sysFlag int32) *protocol.Error {
 
 // checkKeys refuses a message without a key for a topic that keeps the last message of each key.
 func checkKeys(s *seen, cfg *topic.Config) *protocol.Error {
-	if !s.keys && cfg.Attributes["cleanup.policy"] == "COMPACTION" {
+	if !s.keys && cfg.Compacts() {
 		return protocol.Errorf(protocol.MessageIllegal, "Required message key is missing")
 	}
 	return nil
@@ -150,13 +150,14 @@ func (s *Service) properties(dst, props []byte, found *seen) []byte {
 	return append(dst, s.added...)
 }
 
-// checkSize holds a message against the limits of a record. Source: storage.md 3.5, Java HookUtils.
-func (s *Service) checkSize(name, body, props []byte) *protocol.Error {
+// checkSize holds a message against the limits of a record. One without a body says of a topic that keeps the last message of
+// each key that the key is deleted, and is no message elsewhere. Source: storage.md 3.5, Java HookUtils.
+func (s *Service) checkSize(name, body, props []byte, deletes bool) *protocol.Error {
 	limit := s.cfg.MaxMessageSize()
 	switch {
 	case len(name) > topic.MaxLength && !topic.IsRetry(name), len(name) > topic.MaxRetryLength:
 		return protocol.Errorf(protocol.MessageIllegal, "message topic length too long %d", len(name))
-	case len(body) == 0:
+	case len(body) == 0 && !deletes:
 		return protocol.Errorf(protocol.MessageIllegal, "the message has no body")
 	case len(body) > limit:
 		return tooLong(len(body), limit)

@@ -25,7 +25,7 @@ func (s *Service) stageInner(c *protocol.Call, h *protocol.SendMessageRequest, q
 			e = checkKeys(&in, cfg)
 		}
 		if e == nil {
-			e = s.checkSize(h.Topic, body, props)
+			e = s.checkSize(h.Topic, body, props, cfg.Compacts())
 		}
 		if count++; e != nil {
 			bad = e

@@ -135,15 +135,18 @@ var v2 = map[string]string{"producerGroup": "a", "topic": "b", "defaultTopic": "
 	"sysFlag": "f", "bornTimestamp": "g", "flag": "h", "properties": "i", "reconsumeTimes": "j", "batch": "m"}
 
 func batchBody(messages ...string) (b []byte) {
-	be := binary.BigEndian
 	for _, m := range messages {
-		props := "TAGS\x01" + m + "\x02"
-		b = be.AppendUint32(b, uint32(22+len(m)+len(props)))
-		b = append(b, make([]byte, 12)...)
-		b = append(be.AppendUint32(b, uint32(len(m))), m...)
-		b = append(be.AppendUint16(b, uint16(len(props))), props...)
+		b = appendBatch(b, m, "TAGS\x01"+m+"\x02")
 	}
 	return b
+}
+
+func appendBatch(b []byte, body, props string) []byte {
+	be := binary.BigEndian
+	b = be.AppendUint32(b, uint32(22+len(body)+len(props)))
+	b = append(b, make([]byte, 12)...)
+	b = append(be.AppendUint32(b, uint32(len(body))), body...)
+	return append(be.AppendUint16(b, uint16(len(props))), props...)
 }
 
 func field(c *protocol.Command, key string) string {

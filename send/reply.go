@@ -58,7 +58,7 @@ func (s *Service) Reply(c *protocol.Call) error {
 
 // checkReply refuses what could not be kept as it is.
 func (s *Service) checkReply(c *protocol.Call, h *protocol.SendMessageRequest) *protocol.Error {
-	if e := s.checkSize(h.Topic, c.Body, h.Properties); e != nil {
+	if e := s.checkSize(h.Topic, c.Body, h.Properties, false); e != nil {
 		return e
 	}
 	found, e := look(h.Properties)

@@ -201,7 +201,7 @@ func (s *Service) queue(c *protocol.Call, h *protocol.SendMessageRequest) (*cons
 }
 
 func (s *Service) stageOne(c *protocol.Call, h *protocol.SendMessageRequest, q *consumequeue.Queue, cfg *topic.Config) *protocol.Error {
-	if e := s.checkSize(h.Topic, c.Body, h.Properties); e != nil {
+	if e := s.checkSize(h.Topic, c.Body, h.Properties, cfg.Compacts()); e != nil {
 		return e
 	}
 	b := put.Of(c.Turn)
@@ -306,7 +306,7 @@ func (s *Service) stageBatch(c *protocol.Call, h *protocol.SendMessageRequest, q
 			e = checkKeys(&in, cfg) // the keys are with the messages, not with the batch
 		}
 		if e == nil {
-			e = s.checkSize(h.Topic, body, props)
+			e = s.checkSize(h.Topic, body, props, cfg.Compacts())
 		}
 		if e == nil {
 			e = s.checkRoom(len(props), in.further, false)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -237,7 +238,7 @@ func (s *Store) copyPiece(q *consumequeue.Queue, l *compaction.Log, buf []byte) 
 			next, more = r.QueueOffset, false
 			break
 		}
-		if key, _ := message.Property(r.Properties, message.PropKeys); len(key) > 0 {
+		if key, _ := message.Property(r.Properties, message.PropKeys); len(bytes.TrimSpace(key)) > 0 {
 			batch = append(batch, compaction.Message{Record: rest[:r.Size], Offset: r.QueueOffset, Tag: s.cfg.Tag(&r), StoreMs: r.StoreMs})
 		}
 		rest = rest[r.Size:]

@@ -54,6 +54,9 @@ func (c *Config) Clone() *Config {
 	return &d
 }
 
+// Compacts tells whether of the topic's messages only the last of each key is wanted. Source: Java CleanupPolicyUtils.
+func (c *Config) Compacts() bool { return c.Attributes[AttrCleanupPolicy] == "COMPACTION" }
+
 // Equal tells whether two configs say the same.
 func (c *Config) Equal(d *Config) bool {
 	return c.Order == d.Order && c.Perm == d.Perm && c.ReadQueueNums == d.ReadQueueNums && c.FilterType == d.FilterType &&

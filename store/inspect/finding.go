@@ -19,6 +19,7 @@ const (
 	KindCheckpoint = "checkpoint"
 	KindConfig     = "config"
 	KindOffset     = "offset"
+	KindCompaction = "compaction"
 )
 
 // Finding is one thing that Verify found.
@@ -41,14 +42,16 @@ const maxFindings = 1000
 
 // Report is what Verify found.
 type Report struct {
-	Dir      string          `json:"dir"`
-	InUse    bool            `json:"abort"` // an abort file is there: in use, or not closed in order
-	Log      LogReport       `json:"commitlog"`
-	Queues   QueueReport     `json:"consumequeue"`
-	Index    IndexReport     `json:"index"`
-	Read     int64           `json:"bytesRead"`
-	Counts   map[Level]int64 `json:"counts"`
-	Findings []Finding       `json:"findings"` // at most 1,000
+	Dir    string      `json:"dir"`
+	InUse  bool        `json:"abort"` // an abort file is there: in use, or not closed in order
+	Log    LogReport   `json:"commitlog"`
+	Queues QueueReport `json:"consumequeue"`
+	Index  IndexReport `json:"index"`
+	Read   int64       `json:"bytesRead"`
+	// Compacted is how many messages are in the logs of compaction topics.
+	Compacted int64           `json:"compactedMessages,omitempty"`
+	Counts    map[Level]int64 `json:"counts"`
+	Findings  []Finding       `json:"findings"` // at most 1,000
 }
 
 // LogReport counts what is in the log.

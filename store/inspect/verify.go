@@ -102,6 +102,9 @@ func (s *Store) verify(ctx context.Context) (*verifier, error) {
 	if err := v.finishQueues(ctx); err != nil {
 		return v, err
 	}
+	if err := v.verifyCompaction(ctx); err != nil {
+		return v, err
+	}
 	v.checkCheckpoint()
 	if err := v.checkOffsets(); err != nil {
 		return v, err
