@@ -2,6 +2,7 @@ package lite
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -46,8 +47,9 @@ func (s *Service) Pop(c *protocol.Call) error {
 	deadline := s.until(c.Turn.Now, h.BornTime, h.PollTime)
 	ip := c.Peer.LocalAddr().Addr()
 	switch {
-	case c.Turn.Now.Sub(deadline) > late:
-		return refuse(protocol.PollingTimeout, "the broker[%s] pop message is timeout too much", ip)
+	case c.Turn.Now.Sub(deadline) > late: // with all fields, since clients read them for this code
+		s.send(c.Turn, c.Ticket(), protocol.PollingTimeout, fmt.Sprintf("the broker[%s] pop message is timeout too much", ip), &ask{invisibleMs: h.InvisibleTime}, &reply{popMs: c.Turn.Now.UnixMilli()})
+		return nil
 	case !s.cfg.Readable():
 		return refuse(protocol.NoPermission, "the broker[%s] pop message is forbidden", ip)
 	case h.MaxMsgNum > MaxMessages:

@@ -1,10 +1,6 @@
 package lite
 
 import (
-	"bytes"
-	"strconv"
-
-	"rocketd/message"
 	"rocketd/protocol"
 	"rocketd/store"
 	"rocketd/store/consumequeue"
@@ -28,7 +24,7 @@ func (s *Service) take(t *protocol.Turn, k protocol.Ticket, a *ask) (queue strin
 		var ok bool
 		s.mu.Lock()
 		queue, ok = s.board.next(a.client, a.group, r.tried, r.popMs)
-		ok = ok && s.begin(queue, a.group)
+		ok = ok && s.board.lines.begin(queue, a.group)
 		s.mu.Unlock()
 		if !ok {
 			break
@@ -61,10 +57,7 @@ func (s *Service) release(r *reply) {
 	}
 }
 
-// begin takes a queue to read it. Where somebody else does, its event comes again when he has done.
-func (s *Service) begin(queue, group string) bool { return s.board.lines.begin(queue, group) }
-
-// end gives a queue back.
+// end gives a queue back that was read. Where somebody else wanted it meanwhile, its event comes again.
 func (s *Service) end(t *protocol.Turn, queue, group string) {
 	missed := false
 	s.on(func(b *board) { missed = b.lines.end(queue, group) })
@@ -94,18 +87,21 @@ func (s *Service) read(r *reply, queue string, a *ask) (cold bool) {
 		from = s.start(q, a.group)
 	}
 	at := len(r.records)
+	r.offsets = r.offsets[:0]
+	ask := store.Read{From: from, Max: int32(a.max - r.count), NoWait: true, Offsets: &r.offsets}
 	var res store.ReadResult
-	r.records, res = s.cfg.Store.Get(q, store.Read{From: from, Max: int32(a.max - r.count), NoWait: true}, r.records)
+	r.records, res = s.cfg.Store.Get(q, ask, r.records)
 	switch res.Status {
 	case store.OffsetTooSmall, store.OffsetOverflowBadly, store.OffsetFoundNull, store.NoMatchedMessage, store.MessageWasRemoving:
-		from = res.Next
-		o.Commit(group, name, 0, from)
-		r.records, res = s.cfg.Store.Get(q, store.Read{From: from, Max: int32(a.max - r.count), NoWait: true}, r.records[:at])
+		ask.From = res.Next
+		o.Commit(group, name, 0, ask.From)
+		r.offsets = r.offsets[:0]
+		r.records, res = s.cfg.Store.Get(q, ask, r.records[:at])
 	}
 	if res.Count == 0 {
 		return res.Status == store.OnDisk
 	}
-	s.found(r, queue, a, from, at)
+	s.found(r, queue, a)
 	return false
 }
 
@@ -124,50 +120,14 @@ func (s *Service) start(q *consumequeue.Queue, group string) int64 {
 	return from
 }
 
-// found leases what was read of a queue from at on in r.records.
-func (s *Service) found(r *reply, queue string, a *ask, from int64, at int) {
-	r.offsets = r.offsets[:0]
-	for b := r.records[at:]; len(b) >= message.PeekBytes; {
-		size, _ := message.PeekSize(b)
-		offset := offsetIn(b[:size], queue)
-		if n := len(r.offsets); offset < 0 && n > 0 {
-			offset = r.offsets[n-1] + 1
-		} else if offset < 0 {
-			offset = from
-		}
-		r.offsets = append(r.offsets, offset)
-		b = b[size:]
-	}
+// found leases what was read of a queue.
+func (s *Service) found(r *reply, queue string, a *ask) {
 	r.count += len(r.offsets)
 	s.on(func(b *board) {
 		entry := b.lines.popped(queue, a.group, a.attempt, a.invisibleMs, r.popMs, r.offsets)
 		entry.Counts(func(_ int64, times int32, _ bool) { r.addCount(times) })
 	})
 	s.ring()
-}
-
-// offsetIn is the offset of a record in one of its further queues; -1 if it does not say.
-func offsetIn(rec []byte, queue string) int64 {
-	m, err := message.Decode(rec)
-	if err != nil {
-		return -1
-	}
-	names, _ := message.Property(m.Properties, message.PropInnerMultiDispatch)
-	offsets, _ := message.Property(m.Properties, message.PropInnerMultiQueueOffset)
-	for {
-		name, moreNames, more := bytes.Cut(names, []byte{','})
-		offset, moreOffsets, _ := bytes.Cut(offsets, []byte{','})
-		if string(name) == queue {
-			if n, err := strconv.ParseInt(string(offset), 10, 64); err == nil && n >= 0 {
-				return n
-			}
-			return -1
-		}
-		if !more {
-			return -1
-		}
-		names, offsets = moreNames, moreOffsets
-	}
 }
 
 // warm reads on the pool what a pop will find, so that it is in memory, and lets the pop through again.
