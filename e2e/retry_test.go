@@ -20,6 +20,7 @@ var retries = []scenario{
 }
 
 // TestRetries drives each real client through messages with a delay level, messages that it fails to consume, and dead letters.
+// Clients of Java 5 and Go take some 20 s until they first read a new retry or dead-letter topic, from Java's brokers too.
 func TestRetries(t *testing.T) {
 	c := newClusterWith(t, []string{"messageDelayLevel=1s 2s 1s 1s 1s 1s 3s"}, underTest(), underTest())
 	atOnce(t, peerKinds, func(t *testing.T, k *peerKind) {
