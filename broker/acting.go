@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"rocketd/internal/rungroup"
 	"rocketd/protocol"
 )
 
@@ -54,10 +55,15 @@ func (b *Broker) resign(ctx context.Context) error {
 	b.placeMu.Unlock()
 	select {
 	case <-b.duties.resting():
-		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	for b.put.Away() > 0 { // pops that another set has taken are to be known here, too
+		if err := rungroup.Sleep(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // minBroker serves NOTIFY_MIN_BROKER_ID_CHANGE (905): a NameServer says that somebody with a lower id came, or that the

@@ -41,9 +41,11 @@ func (b *Batch) away(t *protocol.Turn) {
 			p.records = append(p.records, slices.Clone(b.log.Record(p.staged[i].first)))
 			p.outs = append(p.outs, Outcome{Queue: b.log.At(p.staged[i].first).Queue, Offset: -1, Physical: -1})
 		}
+		b.svc.away.Add(1)
 		select {
 		case b.svc.parcels <- p:
 		default:
+			b.svc.away.Add(-1)
 			keep = false
 		}
 	}
@@ -58,6 +60,9 @@ func (b *Batch) away(t *protocol.Turn) {
 		}
 	}
 }
+
+// Away is how many turns have staged what goes elsewhere and are not answered yet.
+func (s *Service) Away() int64 { return s.away.Load() }
 
 // carry brings parcels elsewhere until the context ends.
 func (s *Service) carry(ctx context.Context) {
@@ -74,6 +79,7 @@ func (s *Service) carry(ctx context.Context) {
 
 // answer answers in a turn of the context that staged.
 func (p *parcel) answer(t *protocol.Turn) {
+	defer p.batch.svc.away.Add(-1)
 	for i := range p.staged {
 		s, out := &p.staged[i], &p.outs[i]
 		out.Uniq = p.uniq[s.uniqFrom:s.uniqTo]

@@ -224,7 +224,13 @@ func TestBatch_Elsewhere(t *testing.T) {
 		r.commit()
 		r.want()
 		synctest.Wait()
+		if n := r.svc.Away(); n != 1 {
+			t.Errorf("%d are away", n)
+		}
 		r.run()
+		if n := r.svc.Away(); n != 0 {
+			t.Errorf("%d are away", n)
+		}
 		r.want("1: ok a/-1 at -1 uniq u1")
 		r.stage(2, "b", true)
 		r.stage(3, "c", true)

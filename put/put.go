@@ -80,6 +80,7 @@ type Service struct {
 	arrived  []unseen                 // queues that grew outside of a turn, in order
 
 	parcels chan *parcel // what turns have staged and goes elsewhere
+	away    atomic.Int64 // turns that are not answered yet of those
 }
 
 // term is the time between two calls of SetReplicas. What an answer has waited for in one is worth nothing in the next: the
