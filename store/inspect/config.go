@@ -180,16 +180,28 @@ func (v *verifier) checkCheckpoint() {
 }
 
 // checkOffsets looks for consumers that are ahead of their queues: they would miss what is sent next.
-func (v *verifier) checkOffsets() error {
-	data, err := v.readJSON(v.s.path("config", "consumerOffset.json"))
+func (v *verifier) checkOffsets() {
+	v.checkOffsetFile("consumerOffset.json")
+	v.checkOffsetFile("lmqConsumerOffset.json")
+}
+
+func (v *verifier) checkOffsetFile(file string) {
+	data, err := v.readJSON(v.s.path("config", file))
 	if err != nil { // reported before
-		return nil
+		return
 	}
 	var table struct {
 		Offsets map[string]map[int32]int64 `json:"offsetTable"`
+		Light   map[string]int64           `json:"lmqOffsetTable"` // of groups that begin with %LMQ%, in queue 0
 	}
 	if laxjson.Unmarshal(data, &table) != nil {
-		return nil
+		return
+	}
+	if table.Offsets == nil {
+		table.Offsets = make(map[string]map[int32]int64)
+	}
+	for key, offset := range table.Light {
+		table.Offsets[key] = map[int32]int64{0: offset}
 	}
 	for key, offsets := range table.Offsets {
 		name, group, ok := strings.Cut(key, "@")
@@ -201,9 +213,8 @@ func (v *verifier) checkOffsets() error {
 			if q == nil || q.batch || len(q.starts) == 0 || offset <= max(q.max, q.last+1) {
 				continue
 			}
-			v.report.add(Finding{Level: Note, Kind: KindOffset, File: "config/consumerOffset.json", Topic: name, Queue: &id, Offset: &offset,
+			v.report.add(Finding{Level: Note, Kind: KindOffset, File: "config/" + file, Topic: name, Queue: &id, Offset: &offset,
 				Text: fmt.Sprintf("group %s has consumed up to %d, but the queue ends at %d", group, offset, max(q.max, q.last+1))})
 		}
 	}
-	return nil
 }
