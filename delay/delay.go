@@ -118,10 +118,9 @@ func Copy(r *message.Record) (d message.Draft, ok bool) {
 	if !ok || queue < 0 || topic.CheckTopic(string(name)) != nil || !topic.MaySend(name) {
 		return d, false
 	}
-	return message.Draft{
-		Topic: name, Body: r.Body, Properties: r.Properties, QueueID: queue, Flag: r.Flag, SysFlag: r.SysFlag,
-		BornMs: r.BornMs, BornHost: r.BornHost, StoreHost: r.StoreHost, ReconsumeTimes: r.ReconsumeTimes,
-	}, true
+	d = r.Draft()
+	d.Topic, d.QueueID = name, queue
+	return d, true
 }
 
 // isCopy tells whether a record of the log is the copy of a waiting one.

@@ -25,11 +25,12 @@ type Draft struct {
 	Timed bool
 }
 
-// Draft is r as a message that has no place yet: a change of it is written as another record. Its slices alias r's.
+// Draft is r as a message that has no place yet: a change of it is written as another record, which is of no half message. Its
+// slices alias r's.
 func (r *Record) Draft() Draft {
 	return Draft{
 		Topic: r.Topic, Body: r.Body, Properties: r.Properties, QueueID: r.QueueID, Flag: r.Flag, SysFlag: r.SysFlag, BornMs: r.BornMs,
-		BornHost: r.BornHost, StoreHost: r.StoreHost, ReconsumeTimes: r.ReconsumeTimes, PreparedOffset: r.PreparedOffset,
+		BornHost: r.BornHost, StoreHost: r.StoreHost, ReconsumeTimes: r.ReconsumeTimes,
 	}
 }
 

@@ -137,7 +137,7 @@ func (r *reply) rewrite(x *shelf, c *cursor, from int64, records []byte) {
 		}
 		at := len(r.records)
 		d := m.Draft()
-		d.Topic, d.Properties = r.ask.shelf.topic, props
+		d.Topic, d.Properties, d.PreparedOffset = r.ask.shelf.topic, props, m.PreparedOffset
 		r.records = message.AppendRecord(r.records, &d)
 		message.Patch(r.records[at:], m.QueueOffset, m.Physical, m.StoreMs)
 		binary.BigEndian.PutUint32(r.records[at+8:], uint32(m.BodyCRC))

@@ -297,7 +297,7 @@ func (r *reviver) message(ctx context.Context, ck *Checkpoint, offset int64, rev
 	}
 	d := m.Draft()
 	d.Topic, d.Properties, d.QueueID = []byte(name), retryProperties(&m, ck), queue
-	d.BornHost, d.StoreHost, d.ReconsumeTimes, d.PreparedOffset = host, host, times, 0
+	d.BornHost, d.StoreHost, d.ReconsumeTimes = host, host, times
 	r.put(record{queue: s.cfg.Queues.Queue(name, queue), tag: message.TagOf(m.Properties), draft: d})
 	r.moved = append(r.moved, moving{ck, ck.Index(offset)})
 	return true

@@ -65,6 +65,7 @@ func (r *reply) popOne(dst []byte, one *message.Draft, m *message.Record, offset
 // eachMessage calls fn for each message of a batch, or for the one that the record is.
 func eachMessage(m *message.Record, fn func(one *message.Draft) error) error {
 	one := m.Draft()
+	one.PreparedOffset = m.PreparedOffset
 	if m.SysFlag&message.FlagInnerBatch == 0 {
 		return fn(&one)
 	}

@@ -92,10 +92,9 @@ func (s *Service) back(c *protocol.Call, h *protocol.ConsumerSendMsgBackRequest,
 		most = h.MaxReconsumeTimes.V
 	}
 	b := &back{level: h.DelayLevel}
-	b.draft = message.Draft{
-		Topic: []byte(cfg.Name), Body: r.Body, QueueID: rand.Int32N(group.RetryQueueNums), Flag: r.Flag, SysFlag: r.SysFlag,
-		BornMs: r.BornMs, BornHost: r.BornHost, StoreHost: s.cfg.StoreHost(), ReconsumeTimes: r.ReconsumeTimes + 1,
-	}
+	b.draft = r.Draft()
+	b.draft.Topic, b.draft.QueueID, b.draft.StoreHost = []byte(cfg.Name), rand.Int32N(group.RetryQueueNums), s.cfg.StoreHost()
+	b.draft.ReconsumeTimes++
 	switch {
 	case r.ReconsumeTimes >= most || b.level < 0:
 		if cfg, err = s.ensure(topic.NewConfig(topic.DLQTopic(h.Group), 1)); err != nil {

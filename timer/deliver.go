@@ -141,10 +141,8 @@ func (s *Service) make(arena *[]byte, it *item, nowMs int64) ready {
 	}
 	at := len(*arena)
 	*arena = appendDelivered(*arena, r.Properties, &f, it, nowMs)
-	out.draft = message.Draft{
-		Topic: name, Body: r.Body, Properties: (*arena)[at:len(*arena):len(*arena)], QueueID: id, Flag: r.Flag, SysFlag: r.SysFlag,
-		BornMs: r.BornMs, BornHost: r.BornHost, StoreHost: r.StoreHost, ReconsumeTimes: r.ReconsumeTimes,
-	}
+	out.draft = r.Draft()
+	out.draft.Topic, out.draft.QueueID, out.draft.Properties = name, id, (*arena)[at:len(*arena):len(*arena)]
 	return out
 }
 

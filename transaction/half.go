@@ -88,10 +88,9 @@ func (h *half) copied() bool { return h.times > 0 || h.first >= 0 }
 
 // draft is the message of h with other properties.
 func (h *half) draft(name []byte, queue int32, props []byte, host netip.AddrPort) message.Draft {
-	return message.Draft{
-		Topic: name, Body: h.Body, Properties: props, QueueID: queue, Flag: h.Flag, SysFlag: h.SysFlag,
-		BornMs: h.BornMs, BornHost: h.BornHost, StoreHost: host, ReconsumeTimes: h.ReconsumeTimes,
-	}
+	d := h.Draft()
+	d.Topic, d.Properties, d.QueueID, d.StoreHost = name, props, queue, host
+	return d
 }
 
 // restored is the message that consumers get when the transaction of h is committed, its properties in buf, and the code of
