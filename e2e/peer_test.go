@@ -133,6 +133,7 @@ type peer struct {
 type message struct {
 	consumer, topic, queue, keys, tags, sha string
 	offset                                  int64
+	popped                                  bool      // not pulled, if the client says
 	attempt                                 int       // how often it had come before, if the client says
 	at                                      time.Time // when it came
 }
@@ -217,7 +218,7 @@ func (p *peer) listen(stdout io.Reader, ready chan struct{}) {
 			offset, _ := strconv.ParseInt(v.Get("offset"), 10, 64)
 			attempt, _ := strconv.Atoi(v.Get("attempt"))
 			p.mu.Lock()
-			p.msgs = append(p.msgs, message{v.Get("consumer"), v.Get("topic"), v.Get("queue"), strings.TrimSpace(v.Get("keys")), v.Get("tags"), v.Get("sha"), offset, attempt, time.Now()})
+			p.msgs = append(p.msgs, message{v.Get("consumer"), v.Get("topic"), v.Get("queue"), strings.TrimSpace(v.Get("keys")), v.Get("tags"), v.Get("sha"), offset, v.Get("popped") == "true", attempt, time.Now()})
 			p.mu.Unlock()
 		default:
 			p.mu.Lock()

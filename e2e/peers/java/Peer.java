@@ -392,6 +392,7 @@ public class Peer {
             e.put("keys", String.valueOf(m.getKeys()));
             e.put("tags", m.getTags() == null ? "" : m.getTags());
             e.put("sha", sha.toString());
+            e.put("popped", String.valueOf(m.getProperty("POP_CK") != null));
             e.put("attempt", String.valueOf(m.getReconsumeTimes()));
             emit(e);
         } catch (Exception x) {
