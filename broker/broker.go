@@ -51,6 +51,7 @@ type Broker struct {
 	store      *store.Store
 	index      *index.Index // nil without messageIndexEnable
 	topics     *meta.Topics
+	mappings   *meta.Mappings // of static topics
 	groups     *meta.Groups
 	offsets    *offset.Table
 	broadcasts *offset.Broadcast
@@ -71,6 +72,7 @@ type Broker struct {
 	member     *member.Service
 	manage     *manage.Service
 	table      *dispatch.Table
+	others     *dispatch.Table // no table, but the pool of those that wait for other brokers
 	replies    *dispatch.Table // no table, but the pool of those that wait for a producer to take a reply
 	server     *remoting.Server
 	outgoing   *remoting.Client
@@ -169,7 +171,7 @@ func (b *Broker) openState() (err error) {
 			return fmt.Errorf("%s=true: this broker keeps nothing in RocksDB; messages that Java keeps there would be missing", key)
 		}
 	}
-	if err := checkStatic(b.cfg.FS, d.config, b.component("topics")); err != nil {
+	if err := b.openMappings(d.config); err != nil {
 		return err
 	}
 	if b.levels, err = message.ParseDelayLevels(s.String("messageDelayLevel")); err != nil {

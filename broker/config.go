@@ -168,7 +168,7 @@ func newDirs(s *settings.Settings) dirs {
 }
 
 // askedLater are the keys that are asked when a request needs them, long after the start.
-var askedLater = []string{
+var askedLater = []string{"forwardTimeout",
 	"namesrvAddr", "registerNameServerPeriod", "registerBrokerTimeoutMills", "indexFileReadEnable",
 	"clearRetryTopicWhenDeleteTopic", "enableMixedMessageType", "enableSplitMetadata", "splitMetadataSize",
 	"validateSystemTopicWhenUpdateTopic", "useServerSideResetOffset", "startAcceptSendRequestTimeStamp",

@@ -23,6 +23,7 @@ type registrar struct {
 	settings *settings.Settings
 	live     *live
 	topics   *meta.Topics
+	mappings *meta.Mappings
 	servers  *nameServers
 	namesrv  *rpc.Namesrv
 	acting   bool   // enableSlaveActingMaster: signs of life each second

@@ -43,7 +43,7 @@ func (b *Broker) openReplica() (err error) {
 	}
 	b.brokers = rpc.NewBroker(b.outgoing)
 	b.tables = metasync.New(metasync.Config{
-		Master: b.brokers, Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Carried: b.carried,
+		Master: b.brokers, Topics: b.topics, Mappings: b.mappings, Groups: b.groups, Offsets: b.offsets, Carried: b.carried,
 		Self: b.id.addr.String(), Timers: s.Bool("timerWheelEnable"), Log: b.component("tables"),
 	})
 	if b.isSlave() {

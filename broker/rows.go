@@ -70,6 +70,7 @@ func (b *Broker) rows() []dispatch.Row {
 
 		pool(protocol.UpdateAndCreateTopic, b.manage.UpdateTopic),
 		pool(protocol.UpdateAndCreateTopicList, b.manage.UpdateTopics),
+		pool(protocol.UpdateAndCreateStaticTopic, b.manage.UpdateStaticTopic),
 		pool(protocol.DeleteTopicInBroker, b.manage.DeleteTopic),
 		pool(protocol.DeleteTopicInBrokerList, b.manage.DeleteTopics),
 		pool(protocol.GetTopicConfig, b.manage.Topic),

@@ -35,6 +35,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	below.Go(rungroup.Part{Name: "put", Run: b.put.Run})
 	below.Go(rungroup.Part{Name: "pool", Run: b.table.Run})
 	below.Go(rungroup.Part{Name: "replies", Run: b.replies.Run})
+	below.Go(rungroup.Part{Name: "others", Run: b.others.Run})
 	below.Go(rungroup.Part{Name: "ha", Run: b.runHA})
 	serving := rungroup.New(life)
 	serving.Go(rungroup.Part{Name: "remoting", Run: b.server.Run})

@@ -89,7 +89,7 @@ func (b *Broker) buildServices() error {
 	b.followCopies()
 	ids := message.NewUniqKeys(b.id.addr.Addr(), int32(crc32.ChecksumIEEE([]byte(b.id.addr.String()))))
 	b.send = send.New(send.Config{
-		Topics: topics{b}, Groups: b.groups, Queues: b.store,
+		Topics: topics{b}, Groups: b.groups, Queues: b.store, Mappings: b.mappings,
 		Offload:        b.offload,
 		Again:          b.again,
 		Resume:         b.resume,
@@ -131,8 +131,10 @@ func (b *Broker) buildServices() error {
 	b.duties.parts = append(b.duties.parts, rungroup.Part{Name: "delay", Run: b.delay.Run})
 	b.transactions = b.newTransactions()
 	b.broadcasts = offset.NewBroadcast(b.offsets)
+	elsewhere := b.newElsewhere()
 	b.pull = pull.New(pull.Config{
 		Topics: b.topics, Groups: groups{b}, Queues: b.store, Clients: b.clients.Consumers, Offsets: b.offsets,
+		Mappings: b.mappings, Elsewhere: elsewhere, Forward: b.forward,
 		Offload:         b.offload,
 		Again:           b.again,
 		Got:             b.got,
@@ -154,7 +156,8 @@ func (b *Broker) buildServices() error {
 		return err
 	}
 	b.openLite()
-	b.query = query.New(query.Config{Topics: b.topics, Groups: b.groups, Store: b.store, Offsets: b.offsets})
+	b.query = query.New(query.Config{Topics: b.topics, Groups: b.groups, Store: b.store, Offsets: b.offsets,
+		Mappings: b.mappings, Elsewhere: elsewhere, Offload: b.forward})
 	b.keys = query.NewKeys(query.KeysConfig{Index: b.index, Store: b.store, Offload: b.offload})
 	b.member = member.New(member.Config{
 		Topics: b.topics, Groups: groups{b}, Clients: b.clients, Offload: b.offload,
@@ -168,12 +171,13 @@ func (b *Broker) buildServices() error {
 	}
 	b.manage = manage.New(manage.Config{
 		Cluster: b.id.cluster, Broker: b.id.name, Addr: b.id.addr.String(),
-		Topics: b.topics, Groups: b.groups, Offsets: b.offsets, Carried: b.carried, Clients: b.clients, Stats: b.board,
+		Topics: b.topics, Mappings: b.mappings, Groups: b.groups, Offsets: b.offsets, Carried: b.carried, Clients: b.clients, Stats: b.board,
 		Store: b.store, Settings: s, Runtime: manage.Runtime{Started: time.Now(), FS: b.cfg.FS, CommitLogDirs: newDirs(s).commitLogs(), QueueDir: newDirs(s).root, Pool: func() int { return b.table.Waiting() }, Timers: b.timerStatus, Delays: b.delay.Offsets}, SystemTopics: own, Cold: b.cold,
 		Reset:    func(q *consumequeue.Queue) { b.grew(nil, q) },
 		Deleting: b.lite.Deleting,
 		HA:       b.haStatus,
 	})
+	b.others = dispatch.New(dispatch.Config{Log: b.component("requests")}, nil)
 	b.replies = dispatch.New(dispatch.Config{Queue: s.Int("replyThreadPoolQueueCapacity"), Log: b.component("requests")}, nil)
 	b.table = dispatch.New(dispatch.Config{
 		Log:    b.component("requests"),

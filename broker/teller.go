@@ -201,7 +201,7 @@ func (t *teller) register(ctx context.Context, configs map[string]*topic.Config,
 	body, err := laxjson.Marshal(&protocol.RegisterBrokerBody{
 		FilterServerList: []string{},
 		TopicConfigSerializeWrapper: protocol.TopicConfigAndMappingSerializeWrapper{
-			TopicConfigTable: t.live.mask(configs), DataVersion: version,
+			TopicConfigTable: t.live.mask(configs), DataVersion: version, TopicQueueMappingInfoMap: t.infos(configs),
 		},
 	})
 	if err != nil {

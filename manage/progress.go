@@ -73,7 +73,10 @@ func (s *Service) progress(group string, config *topic.Config, to map[protocol.M
 		q := s.queue(config.Name, id)
 		_, next := bounds(q)
 		o := protocol.OffsetWrapper{BrokerOffset: next}
-		o.ConsumerOffset, _ = s.cfg.Offsets.Get([]byte(group), []byte(config.Name), id)
+		var stands bool
+		if o.ConsumerOffset, stands = s.cfg.Offsets.Get([]byte(group), []byte(config.Name), id); !stands && s.cfg.Mappings.Get([]byte(config.Name)) != nil {
+			o.ConsumerOffset = -1 // of a static topic it may stand in another stretch
+		}
 		pulled, _ := s.cfg.Offsets.Pulled([]byte(group), []byte(config.Name), id)
 		o.PullOffset = max(pulled, o.ConsumerOffset)
 		if o.ConsumerOffset > 0 {

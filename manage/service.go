@@ -56,6 +56,7 @@ type Config struct {
 	Addr    string // the address that the broker registers
 
 	Topics   *meta.Topics
+	Mappings *meta.Mappings
 	Groups   *meta.Groups
 	Offsets  *offset.Table
 	Carried  *meta.Carried

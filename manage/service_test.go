@@ -120,6 +120,8 @@ func newFixture(t *testing.T, dir string) *fixture {
 	})
 	topics, err := meta.OpenTopics(meta.Config{FS: vfs.OS, Dir: dir + "/config", Log: log})
 	must(err)
+	mappings, err := meta.OpenMappings(meta.Config{FS: vfs.OS, Dir: dir + "/config", Log: log})
+	must(err)
 	groups, err := meta.OpenGroups(meta.Config{FS: vfs.OS, Dir: dir + "/config", Log: log})
 	must(err)
 	offsets, err := offset.Open(offset.Config{FS: vfs.OS, Dir: dir + "/config", Log: log})
@@ -130,7 +132,7 @@ func newFixture(t *testing.T, dir string) *fixture {
 	must(groups.Put(topic.NewGroupConfig("FFPush")))
 	f.Service = New(Config{
 		Cluster: "GoldenCluster", Broker: "broker-g", Addr: "127.0.0.1:41911",
-		Topics: topics, Groups: groups, Offsets: offsets, Carried: carried, Clients: clientmgr.New(nil), Stats: stats.NewBoard(time.Now()),
+		Topics: topics, Mappings: mappings, Groups: groups, Offsets: offsets, Carried: carried, Clients: clientmgr.New(nil), Stats: stats.NewBoard(time.Now()),
 		Store: f.store, Settings: f.settings, SystemTopics: []string{"GoldenCluster", "broker-g", "rmq_sys_wheel_timer"},
 		Runtime: Runtime{Started: time.Now().Add(-103 * time.Second), FS: vfs.OS, CommitLogDirs: []string{dir}, QueueDir: dir, Pool: func() int { return 5 }},
 		Reset:   func(q *consumequeue.Queue) { f.woken = append(f.woken, fmt.Sprint(q.Topic(), q.ID())) },

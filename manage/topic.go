@@ -21,21 +21,30 @@ func (s *Service) UpdateTopic(_ context.Context, c *protocol.Call) (protocol.Fie
 	if err := h.Decode(c.Fields); err != nil {
 		return nil, nil, err
 	}
+	want, err := configOf(&h)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := s.checkTopic(want); err != nil {
+		return nil, nil, err
+	}
+	return nil, nil, s.updateTopic(want)
+}
+
+// configOf is the configuration that a request asks for; its attributes are changes.
+func configOf(h *protocol.CreateTopicRequest) (*topic.Config, error) {
 	changes, err := topic.ParseAttributes(h.Attributes)
 	if err != nil {
-		return nil, nil, protocol.Errorf(protocol.SystemError, "%v", err)
+		return nil, protocol.Errorf(protocol.SystemError, "%v", err)
 	}
 	want := &topic.Config{
 		Name: h.Topic, ReadQueueNums: h.ReadQueueNums, WriteQueueNums: h.WriteQueueNums, Perm: topic.Perm(h.Perm),
 		SysFlag: h.TopicSysFlag.Or(0), Order: h.Order, Attributes: changes,
 	}
 	if err := want.FilterType.UnmarshalText([]byte(h.TopicFilterType)); err != nil || want.FilterType == "" {
-		return nil, nil, protocol.Errorf(protocol.SystemError, "topicFilterType = [%s] value not correct", h.TopicFilterType)
+		return nil, protocol.Errorf(protocol.SystemError, "topicFilterType = [%s] value not correct", h.TopicFilterType)
 	}
-	if err := s.checkTopic(want); err != nil {
-		return nil, nil, err
-	}
-	return nil, nil, s.updateTopic(want)
+	return want, nil
 }
 
 // UpdateTopics serves UPDATE_AND_CREATE_TOPIC_LIST (18): many of them, all checked before the first is created.
@@ -146,6 +155,9 @@ func (s *Service) deleteTopics(names ...string) error {
 			return fmt.Errorf("cannot delete what belongs to topics %v: %w", names, err)
 		}
 	}
+	if err := s.cfg.Mappings.Delete(names...); err != nil {
+		return err
+	}
 	if err := s.cfg.Topics.Delete(names...); err != nil {
 		return err
 	}
@@ -171,7 +183,7 @@ func (s *Service) popRetryTopics(name string) (names []string) {
 	return names
 }
 
-// Topic serves GET_TOPIC_CONFIG (351).
+// Topic serves GET_TOPIC_CONFIG (351), with the mapping of a static topic where lo asks for it.
 func (s *Service) Topic(_ context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
 	var h protocol.GetTopicConfigRequest
 	if err := h.Decode(c.Fields); err != nil {
@@ -180,6 +192,9 @@ func (s *Service) Topic(_ context.Context, c *protocol.Call) (protocol.Fielder, 
 	config := s.cfg.Topics.Get([]byte(h.Topic))
 	if config == nil {
 		return nil, nil, protocol.Errorf(protocol.TopicNotExist, "No topic in this broker. topic: %s", h.Topic)
+	}
+	if h.RPC.Logical.V {
+		return body(protocol.TopicConfigAndQueueMapping{Config: *config, MappingDetail: s.cfg.Mappings.Get([]byte(h.Topic))})
 	}
 	return body(config)
 }
@@ -203,7 +218,9 @@ func (s *Service) Topics(_ context.Context, c *protocol.Call) (protocol.Fielder,
 	if paged {
 		configs = page(&s.topicNames, configs, version, h.DataVersion, h.TopicSeq, s.pageSize(h.MaxTopicNum))
 	}
-	_, data, err := body(protocol.TopicConfigAndMappingSerializeWrapper{DataVersion: version, TopicConfigTable: configs})
+	mappings, mapped := s.cfg.Mappings.All()
+	_, data, err := body(protocol.TopicConfigAndMappingSerializeWrapper{DataVersion: version, TopicConfigTable: configs,
+		MappingDataVersion: mapped, TopicQueueMappingDetailMap: mappingsOf(mappings, configs)})
 	return &protocol.GetAllTopicConfigResponse{TotalTopicNum: protocol.Some(int32(total))}, data, err
 }
 

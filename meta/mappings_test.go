@@ -98,8 +98,8 @@ func TestMappings(t *testing.T) {
 	}
 }
 
-// Touch gives a table its next version without changing anything.
-func TestTable_Touch(t *testing.T) {
+// Renew gives a table its next version, though nothing changed.
+func TestTable_Renew(t *testing.T) {
 	var rung []string
 	topics, err := OpenTopics(Config{FS: vfs.OS, Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), Changed: func(names []string) { rung = append(rung, names...) }})
 	if err != nil {
@@ -109,7 +109,14 @@ func TestTable_Touch(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, before := topics.All()
-	if err := topics.Touch("T"); err != nil {
+	same := func(old *topic.Config) (*topic.Config, error) { return old.Clone(), nil }
+	if err := topics.Update("T", same); err != nil {
+		t.Fatal(err)
+	}
+	if _, after := topics.All(); after != before {
+		t.Errorf("an update that changes nothing makes version %v of %v", after, before)
+	}
+	if err := topics.Renew("T", same); err != nil {
 		t.Fatal(err)
 	}
 	if configs, after := topics.All(); after.Counter != before.Counter+1 || len(configs) != 1 || len(rung) != 2 {

@@ -132,10 +132,20 @@ func (t *Table[C]) Put(configs ...*C) error {
 // Update replaces an entry by what edit makes of it, with no other change in between. edit gets nil if there is
 // none; it returns a new configuration of that name and leaves the old one as it is. Its error is returned.
 func (t *Table[C]) Update(name string, edit func(old *C) (*C, error)) error {
+	return t.update(name, false, edit)
+}
+
+// Renew is Update that gives the table its next version even if edit changes nothing: something changed that hangs on the entry
+// and is kept elsewhere, and whoever has the table of the version before is to look again.
+func (t *Table[C]) Renew(name string, edit func(old *C) (*C, error)) error {
+	return t.update(name, true, edit)
+}
+
+func (t *Table[C]) update(name string, renew bool, edit func(old *C) (*C, error)) error {
 	return t.apply(func(next *state[C]) ([]string, error) {
 		old := next.configs[name]
 		c, err := edit(old)
-		if err != nil || old != nil && t.kind.equal(old, c) {
+		if err != nil || old != nil && !renew && t.kind.equal(old, c) {
 			return nil, err
 		}
 		next.configs[name] = c
@@ -160,12 +170,6 @@ func (t *Table[C]) Ensure(configs ...*C) error {
 		}
 		return names, nil
 	})
-}
-
-// Touch gives the table its next version because something changed that hangs on these entries and is kept elsewhere: whoever has
-// the table of the version before is to look again.
-func (t *Table[C]) Touch(names ...string) error {
-	return t.apply(func(*state[C]) ([]string, error) { return names, nil })
 }
 
 // Delete removes entries. Names that are not there are no error.

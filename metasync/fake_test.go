@@ -29,6 +29,8 @@ type master struct {
 	mu      sync.Mutex // guards all
 	boot    string
 	topics  map[string]*topic.Config
+	static  map[string]*topic.Mapping
+	mapped  protocol.DataVersion // of static
 	groups  map[string]*topic.GroupConfig
 	forbid  map[string]map[string]int32
 	version protocol.DataVersion // of topics and groups
@@ -135,7 +137,7 @@ func (m *master) answer(c *protocol.Command) (*protocol.Command, error) {
 		seq, n := field("topicSeq"), field("maxTopicNum")
 		m.asked = append(m.asked, question+"/"+seq+"/"+n)
 		part := cut(m, m.topics, seq, n, field("dataVersion"))
-		return reply(protocol.Success, m.total("totalTopicNum", len(m.topics)), body(protocol.TopicConfigAndMappingSerializeWrapper{DataVersion: m.version, TopicConfigTable: part})), nil
+		return reply(protocol.Success, m.total("totalTopicNum", len(m.topics)), body(protocol.TopicConfigAndMappingSerializeWrapper{DataVersion: m.version, TopicConfigTable: part, MappingDataVersion: m.mapped, TopicQueueMappingDetailMap: m.static})), nil
 	case protocol.GetAllSubscriptiongroupConfig:
 		seq, n := field("groupSeq"), field("maxGroupNum")
 		m.asked = append(m.asked, question+"/"+seq+"/"+n)
@@ -257,12 +259,14 @@ func newSlave(t *testing.T, dir string, m *master) *slave {
 	s.must(err)
 	groups, err := meta.OpenGroups(cfg)
 	s.must(err)
+	mappings, err := meta.OpenMappings(cfg)
+	s.must(err)
 	carried, err := meta.OpenCarried(cfg)
 	s.must(err)
 	offsets, err := offset.Open(offset.Config{FS: vfs.OS, Dir: dir, Log: log})
 	s.must(err)
 	s.Service = New(Config{
-		Master: rpc.NewBroker(m), Topics: topics, Groups: groups, Offsets: offsets, Carried: carried, Self: "s:1", Timers: true,
+		Master: rpc.NewBroker(m), Topics: topics, Mappings: mappings, Groups: groups, Offsets: offsets, Carried: carried, Self: "s:1", Timers: true,
 		Log: log,
 	})
 	ctx, stop := context.WithCancel(t.Context())

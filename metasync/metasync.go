@@ -39,11 +39,13 @@ const MaxAnswer = 64 << 20
 
 // Config of a Service. All fields but Timers must be set.
 type Config struct {
-	Master  Master
-	Topics  *meta.Topics
-	Groups  *meta.Groups
-	Offsets *offset.Table
-	Carried *meta.Carried
+	Master Master
+	Topics *meta.Topics
+	// Mappings are those of static topics.
+	Mappings *meta.Mappings
+	Groups   *meta.Groups
+	Offsets  *offset.Table
+	Carried  *meta.Carried
 	// Self is the address of this broker. As a master it is nobody: a broker does not follow itself.
 	Self string
 	// Timers asks for timed messages too: timerWheelEnable.

@@ -100,6 +100,32 @@ func TestService_Deleted(t *testing.T) {
 	})
 }
 
+// The mappings of static topics come with the topics, also when nothing else has changed; what makes no sense is left out.
+func TestService_Mappings(t *testing.T) {
+	m := newMaster()
+	test(t, m, func(s *slave) {
+		set := func(static map[string]*topic.Mapping) {
+			m.mu.Lock()
+			m.static = static
+			m.mapped.Counter++
+			m.mu.Unlock()
+			s.after(3 * time.Second)
+		}
+		mapping := &topic.Mapping{MappingInfo: topic.MappingInfo{Topic: "FFT", Broker: "m", Epoch: 3}}
+		set(map[string]*topic.Mapping{"FFT": mapping, "TBW102": {MappingInfo: topic.MappingInfo{Topic: "TBW102"}}, "Nil": nil})
+		all, version := s.cfg.Mappings.All()
+		if len(all) != 1 || all["FFT"] == nil || all["FFT"].Epoch != 3 || version != m.mapped {
+			t.Errorf("mappings %v of version %v, want one of %v", all, version, m.mapped)
+		}
+		s.check("log", s.said(), `level=INFO msg="tables are the master's" addr=m:1 topics=2 groups=1 version=10`+"\n"+
+			`level=WARN msg="entries of the master that make no sense are left out" table="mappings of static topics" addr=m:1 entries=2`+"\n")
+		set(nil)
+		if all, _ := s.cfg.Mappings.All(); len(all) != 0 {
+			t.Errorf("the master has no mapping any more, the slave %v", all)
+		}
+	})
+}
+
 // Tables that differ in nothing but that we changed ours become the master's again.
 func TestService_OwnChange(t *testing.T) {
 	test(t, newMaster(), func(s *slave) {

@@ -8,6 +8,7 @@ import (
 
 	"rocketd/protocol"
 	"rocketd/rpc"
+	"rocketd/topic"
 )
 
 // table is how a master hands out its topics, or its groups.
@@ -30,7 +31,9 @@ type page[C any] struct {
 	version   protocol.DataVersion
 	entries   map[string]*C
 	forbidden map[string]map[string]int32 // of groups only
-	total     protocol.Opt[int32]         // entries of all pages; masters without pages do not tell
+	mapped    protocol.DataVersion        // of topics only, and the next: of the mappings of static topics
+	mappings  map[string]*topic.Mapping
+	total     protocol.Opt[int32] // entries of all pages; masters without pages do not tell
 }
 
 // all tells whether it is the whole table.
@@ -39,8 +42,13 @@ func (p *page[C]) all() bool { return !p.total.Set || len(p.entries) >= int(p.to
 // asker asks for the page of n entries from place seq on, of the table of that version; for all of it if n is 0.
 type asker[C any] func(ctx context.Context, seq, n int32, version string) (*page[C], error)
 
+// version is that of a table with what hangs on it.
+type version struct{ table, mapped protocol.DataVersion }
+
+func (p *page[C]) is() version { return version{p.version, p.mapped} }
+
 // fetch returns the master's table; nil if it is that of version have still, which is not believed the first time.
-func fetch[C any](ctx context.Context, t *table, have protocol.DataVersion, ask asker[C]) (*page[C], error) {
+func fetch[C any](ctx context.Context, t *table, have version, ask asker[C]) (*page[C], error) {
 	n := int32(1) // just for the version
 	if !t.taken || t.whole {
 		n = pageSize
@@ -51,7 +59,7 @@ func fetch[C any](ctx context.Context, t *table, have protocol.DataVersion, ask 
 	}
 	t.whole = p.all() && (t.whole || len(p.entries) > int(n))
 	t.size = max(len(p.entries), int(p.total.V))
-	if t.taken && p.version == have {
+	if t.taken && p.is() == have {
 		return nil, nil
 	}
 	if !p.all() {
@@ -86,7 +94,7 @@ func pages[C any](ctx context.Context, ask asker[C]) (*page[C], error) {
 
 // unchanged reads a table page by page; nil if it has changed on the way.
 func unchanged[C any](ctx context.Context, ask asker[C]) (*page[C], error) {
-	all := &page[C]{entries: make(map[string]*C), forbidden: make(map[string]map[string]int32)}
+	all := &page[C]{entries: make(map[string]*C), forbidden: make(map[string]map[string]int32), mappings: make(map[string]*topic.Mapping)}
 	version, seq := "", 0
 	for range maxPages {
 		p, err := ask(ctx, int32(seq), pageSize, version)
@@ -94,13 +102,13 @@ func unchanged[C any](ctx context.Context, ask asker[C]) (*page[C], error) {
 		case err != nil:
 			return nil, err
 		case seq == 0:
-			all.version, all.total = p.version, p.total
+			all.version, all.mapped, all.total = p.version, p.mapped, p.total
 			text, err := p.version.Marshal()
 			if err != nil {
 				return nil, err
 			}
 			version = string(text)
-		case p.version != all.version:
+		case p.is() != all.is():
 			return nil, nil
 		}
 		if len(p.entries) == 0 || p.total.V > maxEntries {
@@ -108,6 +116,7 @@ func unchanged[C any](ctx context.Context, ask asker[C]) (*page[C], error) {
 		}
 		maps.Copy(all.entries, p.entries)
 		maps.Copy(all.forbidden, p.forbidden)
+		maps.Copy(all.mappings, p.mappings)
 		if seq += len(p.entries); seq >= int(p.total.V) {
 			return all, nil
 		}

@@ -9,11 +9,12 @@ import (
 	"rocketd/topic"
 )
 
-// syncTopics makes the topics those of the master. Of what is gone there the offsets go too, but not the queues: those of a
+// syncTopics makes the topics, and the mappings of the static ones, those of the master. Of what is gone there the offsets go too, but not the queues: those of a
 // topic that gets the name again begin anew by themselves.
 func (f *follower) syncTopics(ctx context.Context) (time.Duration, error) {
 	before, have := f.cfg.Topics.All()
-	p, err := fetch(ctx, &f.topics, have, func(ctx context.Context, seq, n int32, version string) (*page[topic.Config], error) {
+	_, mapped := f.cfg.Mappings.All()
+	p, err := fetch(ctx, &f.topics, version{have, mapped}, func(ctx context.Context, seq, n int32, version string) (*page[topic.Config], error) {
 		var req *protocol.GetAllTopicConfigRequest
 		if n > 0 {
 			req = &protocol.GetAllTopicConfigRequest{TopicSeq: seq, DataVersion: version, MaxTopicNum: protocol.Some(n)}
@@ -23,13 +24,17 @@ func (f *follower) syncTopics(ctx context.Context) (time.Duration, error) {
 			if err != nil {
 				return nil, err
 			}
-			return &page[topic.Config]{version: w.DataVersion, entries: w.TopicConfigTable, total: total}, nil
+			return &page[topic.Config]{version: w.DataVersion, entries: w.TopicConfigTable, mapped: w.MappingDataVersion, mappings: w.TopicQueueMappingDetailMap, total: total}, nil
 		})
 	})
 	if p == nil || err != nil {
 		return f.topics.again(), err
 	}
 	f.leaveOut("topics", keep(p.entries, func(name string, c *topic.Config) bool { c.Name = name; return saneTopic(c) }))
+	f.leaveOut("mappings of static topics", keep(p.mappings, func(name string, m *topic.Mapping) bool { m.Topic = name; return saneName(name) && m.Check() == nil }))
+	if _, err := f.cfg.Mappings.Replace(p.mapped, p.mappings, nil); err != nil { // before the topics, which are registered with them
+		return 0, err
+	}
 	gone, err := f.cfg.Topics.Replace(p.version, p.entries, nil)
 	if err != nil {
 		return 0, err
@@ -51,7 +56,7 @@ func (f *follower) syncTopics(ctx context.Context) (time.Duration, error) {
 // syncGroups makes the groups, and what they may not read, those of the master.
 func (f *follower) syncGroups(ctx context.Context) (time.Duration, error) {
 	_, have := f.cfg.Groups.All()
-	p, err := fetch(ctx, &f.groups, have, func(ctx context.Context, seq, n int32, version string) (*page[topic.GroupConfig], error) {
+	p, err := fetch(ctx, &f.groups, version{table: have}, func(ctx context.Context, seq, n int32, version string) (*page[topic.GroupConfig], error) {
 		var req *protocol.GetAllSubscriptionGroupRequest
 		if n > 0 {
 			req = &protocol.GetAllSubscriptionGroupRequest{GroupSeq: seq, DataVersion: version, MaxGroupNum: protocol.Some(n)}
@@ -61,7 +66,7 @@ func (f *follower) syncGroups(ctx context.Context) (time.Duration, error) {
 			if err != nil {
 				return nil, err
 			}
-			return &page[topic.GroupConfig]{w.DataVersion, w.SubscriptionGroupTable, w.ForbiddenTable, total}, nil
+			return &page[topic.GroupConfig]{version: w.DataVersion, entries: w.SubscriptionGroupTable, forbidden: w.ForbiddenTable, total: total}, nil
 		})
 	})
 	if p == nil || err != nil {

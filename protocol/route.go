@@ -96,3 +96,8 @@ type CreateTopicListRequestBody struct {
 type DeleteTopicListRequestBody struct {
 	TopicList []string `json:"topicList"`
 }
+
+// NotLeader answers a request for a queue of a static topic that another broker leads: its client is to ask for the route again.
+func NotLeader(m *topic.Mapping, id int32) *Error {
+	return Errorf(NotLeaderForQueue, "%s-%d does not exit in request process of current broker %s", m.Topic, id, m.Broker)
+}

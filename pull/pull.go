@@ -108,6 +108,12 @@ type Config struct {
 	// if there is none. nil is none for all.
 	MayWant func(group, topic []byte, version int64) func(storeMs int64, bits []byte) bool
 
+	// Mappings knows the static topics; nil is none. Elsewhere reads what other brokers have of them, and Forward is Offload for a
+	// call that waits for them.
+	Mappings  Mappings
+	Elsewhere Elsewhere
+	Forward   func(c *protocol.Call, run func(ctx context.Context, c *protocol.Call) error)
+
 	PropertyFilter  bool         // enablePropertyFilter
 	Place           func() Place // nil is the zero Place
 	Readable        func() bool  // brokerPermission has the read bit
@@ -128,6 +134,9 @@ func New(cfg Config) *Service {
 	if cfg.Place == nil {
 		cfg.Place = func() Place { return Place{} }
 	}
+	if cfg.Mappings == nil {
+		cfg.Mappings = none{}
+	}
 	s := &Service{cfg: cfg}
 	s.buffers.New = func() any { b := make([]byte, 0, 64<<10); return &b }
 	return s
@@ -145,6 +154,7 @@ type Waiter struct {
 	want   choice
 	topic  *topic.Config
 	group  *topic.GroupConfig
+	of     *stretch // of a static topic
 
 	groupName, topicName []byte // as the tables want them, ours
 }
@@ -191,6 +201,10 @@ func (s *Service) Pull(c *protocol.Call) error {
 	if !cfg.Perm.Readable() {
 		return s.forbid(c, forbiddenTopic, "the topic[%s] pulling message is forbidden", h.Topic)
 	}
+	of, done, err := s.translate(c, &h, cfg, group)
+	if done || err != nil {
+		return err
+	}
 	if h.QueueID < 0 || h.QueueID >= cfg.ReadQueueNums {
 		return protocol.Errorf(protocol.InvalidParameter, "queueId[%d] is illegal, topic:[%s] topicConfig.readQueueNums:[%d] consumer:[/%s]",
 			h.QueueID, h.Topic, cfg.ReadQueueNums, c.Peer.RemoteAddr())
@@ -200,21 +214,21 @@ func (s *Service) Pull(c *protocol.Call) error {
 		return err // with neither, the refusal was answered
 	}
 	if h.SysFlag&flagCommit != 0 {
-		s.cfg.Offsets.Commit(h.ConsumerGroup, h.Topic, h.QueueID, h.CommitOffset)
+		s.commit(&h, of)
 	}
 	q := s.cfg.Queues.Find(h.Topic, h.QueueID)
 	if q == nil {
 		q = s.cfg.Queues.Queue(cfg.Name, h.QueueID)
 	}
 	if offset, ok := s.cfg.Offsets.TakeReset(h.ConsumerGroup, h.Topic, h.QueueID); ok {
-		s.respond(c.Turn, c.Ticket(), protocol.PullOffsetMoved, "OFFSET_RESET", store.ReadResult{Next: offset, Min: q.Min(), Max: q.Max()}, cfg, group, nil)
+		s.respond(c.Turn, c.Ticket(), protocol.PullOffsetMoved, "OFFSET_RESET", store.ReadResult{Next: offset, Min: q.Min(), Max: q.Max()}, cfg, group, of, nil)
 		return nil
 	}
 	if offset, ok := s.begin(c, &h, q); ok {
-		s.respond(c.Turn, c.Ticket(), protocol.PullOffsetMoved, "OFFSET_RESET", store.ReadResult{Next: offset, Min: q.Min(), Max: q.Max()}, cfg, group, nil)
+		s.respond(c.Turn, c.Ticket(), protocol.PullOffsetMoved, "OFFSET_RESET", store.ReadResult{Next: offset, Min: q.Min(), Max: q.Max()}, cfg, group, of, nil)
 		return nil
 	}
-	return s.read(c, &h, q, cfg, group, want)
+	return s.read(c, &h, q, cfg, group, of, want)
 }
 
 // subscription decides what the pull may see. Without a filter and an error it means that a refusal was answered.
@@ -263,9 +277,11 @@ func (s *Service) supported(kind string, want *filter.Filter) error {
 
 // read answers from the queue, or parks; where the disk has to be waited for, or a filter looks into many messages, the pool
 // does it: so long a turn would hold up all others.
-func (s *Service) read(c *protocol.Call, h *protocol.PullMessageRequest, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, want choice) error {
+func (s *Service) read(c *protocol.Call, h *protocol.PullMessageRequest, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, of *stretch, want choice) error {
 	if want.Wants() != nil && h.QueueOffset >= q.Min() && q.Max()-h.QueueOffset > scanInTurn {
-		s.cfg.Offload(c, func(_ context.Context, c *protocol.Call) error { return s.readPooled(c, q, cfg, group, want, false) })
+		s.cfg.Offload(c, func(_ context.Context, c *protocol.Call) error {
+			return s.readPooled(c, q, cfg, group, of, want, false)
+		})
 		return nil
 	}
 	buf := s.buffers.Get().(*[]byte)
@@ -280,10 +296,10 @@ func (s *Service) read(c *protocol.Call, h *protocol.PullMessageRequest, q *cons
 		s.release(buf, records)
 		return errCold
 	case res.Status == store.OnDisk:
-		s.cfg.Offload(c, func(_ context.Context, c *protocol.Call) error { return s.readPooled(c, q, cfg, group, want, true) })
-	case code != protocol.PullNotFound || h.SysFlag&flagSuspend == 0 || c.IsOneway() || !s.park(c, h, q, cfg, group, want):
+		s.cfg.Offload(c, func(_ context.Context, c *protocol.Call) error { return s.readPooled(c, q, cfg, group, of, want, true) })
+	case code != protocol.PullNotFound || h.SysFlag&flagSuspend == 0 || c.IsOneway() || of != nil && !of.open() || !s.park(c, h, q, cfg, group, of, want):
 		s.cfg.Offsets.SetPulled(h.ConsumerGroup, h.Topic, h.QueueID, res.Next)
-		s.respond(c.Turn, c.Ticket(), code, res.Status.String(), res, cfg, group, records)
+		s.respond(c.Turn, c.Ticket(), code, res.Status.String(), res, cfg, group, of, records)
 	}
 	s.release(buf, records)
 	return nil
@@ -315,10 +331,13 @@ func (s *Service) get(q *consumequeue.Queue, r store.Read, dst []byte) ([]byte, 
 
 // readPooled is read on the pool. What turns out to have nothing goes back to a turn, which lets it wait. disk says that it may wait for
 // the disk.
-func (s *Service) readPooled(c *protocol.Call, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, want choice, disk bool) error {
+func (s *Service) readPooled(c *protocol.Call, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, of *stretch, want choice, disk bool) error {
 	var h protocol.PullMessageRequest
 	if err := h.Decode(c.Fields); err != nil {
 		return err
+	}
+	if of != nil {
+		of.enter(&h)
 	}
 	buf := s.buffers.Get().(*[]byte)
 	number := bounded(h.MaxMsgNums)
@@ -332,17 +351,17 @@ func (s *Service) readPooled(c *protocol.Call, q *consumequeue.Queue, cfg *topic
 		if s.limited(&h) {
 			return errCold
 		}
-		return s.readPooled(c, q, cfg, group, want, true)
+		return s.readPooled(c, q, cfg, group, of, want, true)
 	}
 	if cold {
 		s.cfg.Cold.Read(h.ConsumerGroup, len(records), time.Now())
 	}
-	if res.Status == store.OffsetOverflowOne {
+	if res.Status == store.OffsetOverflowOne && (of == nil || of.open()) {
 		s.cfg.Again(c)
 	} else {
 		s.pulled(c, &h, codeOf(res.Status, h.QueueOffset), &res, time.Now())
 		s.cfg.Offsets.SetPulled(h.ConsumerGroup, h.Topic, h.QueueID, res.Next)
-		s.respond(nil, c.Ticket(), codeOf(res.Status, h.QueueOffset), res.Status.String(), res, cfg, group, records)
+		s.respond(nil, c.Ticket(), codeOf(res.Status, h.QueueOffset), res.Status.String(), res, cfg, group, of, records)
 	}
 	s.release(buf, records)
 	return nil
@@ -351,7 +370,7 @@ func (s *Service) readPooled(c *protocol.Call, q *consumequeue.Queue, cfg *topic
 func bounded(n int32) int32 { return min(max(n, 1), maxMessages) }
 
 // park lets a pull wait for the queue to grow. Source: remoting.md 6.1.
-func (s *Service) park(c *protocol.Call, h *protocol.PullMessageRequest, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, want choice) bool {
+func (s *Service) park(c *protocol.Call, h *protocol.PullMessageRequest, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, of *stretch, want choice) bool {
 	hold := time.Duration(min(h.SuspendTimeoutMillis, maxHold.Milliseconds())) * time.Millisecond
 	if !s.cfg.LongPolling() {
 		hold = s.cfg.ShortPolling()
@@ -360,7 +379,7 @@ func (s *Service) park(c *protocol.Call, h *protocol.PullMessageRequest, q *cons
 		return false
 	}
 	names := append(append(make([]byte, 0, len(h.ConsumerGroup)+len(h.Topic)), h.ConsumerGroup...), h.Topic...)
-	w := Waiter{ticket: c.Ticket(), queue: q, next: h.QueueOffset, max: h.MaxMsgNums, want: want, topic: cfg, group: group,
+	w := Waiter{ticket: c.Ticket(), queue: q, next: h.QueueOffset, max: h.MaxMsgNums, want: want, topic: cfg, group: group, of: of,
 		groupName: names[:len(h.ConsumerGroup)], topicName: names[len(h.ConsumerGroup):]}
 	return s.room.Park(c.Turn, q, c.Peer, c.Turn.Now.Add(hold), w)
 }
@@ -368,7 +387,7 @@ func (s *Service) park(c *protocol.Call, h *protocol.PullMessageRequest, q *cons
 // Answer looks at a parked pull; the waiting room calls it. It returns true to let the pull wait on.
 func (s *Service) Answer(t *protocol.Turn, w *Waiter, expired bool) (keep bool) {
 	if offset, ok := s.cfg.Offsets.TakeReset(w.groupName, w.topicName, w.queue.ID()); ok {
-		s.respond(t, w.ticket, protocol.PullOffsetMoved, "OFFSET_RESET", store.ReadResult{Next: offset, Min: w.queue.Min(), Max: w.queue.Max()}, w.topic, w.group, nil)
+		s.respond(t, w.ticket, protocol.PullOffsetMoved, "OFFSET_RESET", store.ReadResult{Next: offset, Min: w.queue.Min(), Max: w.queue.Max()}, w.topic, w.group, w.of, nil)
 		return false
 	}
 	if !expired && w.queue.Max() <= w.next {
@@ -390,7 +409,7 @@ func (s *Service) Answer(t *protocol.Turn, w *Waiter, expired bool) (keep bool) 
 	}
 	if !keep {
 		s.cfg.Offsets.SetPulled(w.groupName, w.topicName, w.queue.ID(), res.Next)
-		s.respond(t, w.ticket, codeOf(res.Status, w.next), res.Status.String(), res, w.topic, w.group, records)
+		s.respond(t, w.ticket, codeOf(res.Status, w.next), res.Status.String(), res, w.topic, w.group, w.of, records)
 	}
 	s.release(buf, records)
 	return keep
@@ -424,22 +443,33 @@ func codeOf(status store.Status, from int64) int32 {
 	}
 }
 
-// respond writes the answer. The four offsets are always there: Java clients read them without asking.
-func (s *Service) respond(t *protocol.Turn, k protocol.Ticket, code int32, remark string, res store.ReadResult, cfg *topic.Config, group *topic.GroupConfig, records []byte) {
+// respond counts and writes the answer.
+func (s *Service) respond(t *protocol.Turn, k protocol.Ticket, code int32, remark string, res store.ReadResult, cfg *topic.Config, group *topic.GroupConfig, of *stretch, records []byte) {
 	if res.Count > 0 {
 		s.cfg.Got(group.Name, cfg.Name, res.Count, len(records))
 	} else {
 		s.cfg.Missed()
 	}
+	s.write(t, k, code, remark, res, cfg, group, of, records)
+}
+
+// write writes the answer. The four offsets are always there: Java clients read them without asking.
+func (s *Service) write(t *protocol.Turn, k protocol.Ticket, code int32, remark string, res store.ReadResult, cfg *topic.Config, group *topic.GroupConfig, of *stretch, records []byte) {
 	if k.Oneway {
 		return
 	}
 	broker, code := s.cfg.Place().suggest(code, res.Behind, group)
+	if of != nil {
+		code = of.leave(code, &res)
+	}
 	w := k.Open(code, remark)
 	w.Int("suggestWhichBrokerId", broker)
 	w.Int("nextBeginOffset", res.Next)
 	w.Int("minOffset", res.Min)
 	w.Int("maxOffset", res.Max)
+	if of != nil {
+		w.Int("offsetDelta", of.item().Delta()) // the client adds it to the offset that is in each record
+	}
 	w.Int("topicSysFlag", int64(cfg.SysFlag))
 	w.Int("groupSysFlag", int64(group.SysFlag))
 	w.Body()

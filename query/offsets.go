@@ -47,6 +47,11 @@ type Config struct {
 	Groups  Groups
 	Store   Store
 	Offsets Offsets
+	// Mappings knows the static topics; nil is none. Elsewhere asks the brokers that have a part of them, and Offload hands a call
+	// that waits for them to a pool; an error that run returns is answered.
+	Mappings  Mappings
+	Elsewhere Elsewhere
+	Offload   func(c *protocol.Call, run func(ctx context.Context, c *protocol.Call) error)
 }
 
 // Service serves the codes 14, 15, 29, 30, 31, 32 and 33.
@@ -55,7 +60,12 @@ type Service struct {
 }
 
 // New makes a service.
-func New(cfg Config) *Service { return &Service{cfg: cfg} }
+func New(cfg Config) *Service {
+	if cfg.Mappings == nil {
+		cfg.Mappings = none{}
+	}
+	return &Service{cfg: cfg}
+}
 
 // Committed serves QUERY_CONSUMER_OFFSET. Fields: QueryConsumerOffsetRequestHeader. A pending reset wins. A group
 // that has no offset starts at 0 if the whole queue is young enough to be in memory, or empty: a client that asked for the end
@@ -65,11 +75,17 @@ func (s *Service) Committed(c *protocol.Call) error {
 	if err := h.Decode(c.Fields); err != nil {
 		return err
 	}
-	offset, ok := s.cfg.Offsets.Pending(h.ConsumerGroup, h.Topic, h.QueueID)
-	if !ok {
-		offset, ok = s.cfg.Offsets.Get(h.ConsumerGroup, h.Topic, h.QueueID)
+	if m := s.cfg.Mappings.For(h.Topic, &h.RPC); m != nil {
+		items, err := led(m, h.QueueID)
+		if err != nil {
+			return err
+		}
+		if !plain(items) {
+			return s.committedStatic(c, &h, m, items)
+		}
+		h.QueueID = items[0].Queue
 	}
-	if ok && offset >= 0 {
+	if offset, ok := s.committed(h.ConsumerGroup, h.Topic, h.QueueID); ok {
 		answerOffset(c, offset)
 		return nil
 	}
@@ -93,6 +109,14 @@ func (s *Service) fromStart(name []byte, id int32) bool {
 	return q.Min() <= 0 && s.cfg.Store.InMemory(q, 0)
 }
 
+// committed returns where a group stands; ok is false if it does not.
+func (s *Service) committed(group, name []byte, queue int32) (offset int64, ok bool) {
+	if offset, ok = s.cfg.Offsets.Pending(group, name, queue); !ok {
+		offset, ok = s.cfg.Offsets.Get(group, name, queue)
+	}
+	return offset, ok && offset >= 0
+}
+
 // Commit serves UPDATE_CONSUMER_OFFSET. Fields: UpdateConsumerOffsetRequestHeader. While a reset is pending the
 // commit has no effect and still succeeds. A smaller offset overwrites a larger one.
 // Source: Java ConsumerManageProcessor.updateConsumerOffset.
@@ -103,6 +127,11 @@ func (s *Service) Commit(c *protocol.Call) error {
 			return protocol.Errorf(protocol.InvalidParameter, "%s", e.Remark)
 		}
 		return err
+	}
+	if m := s.cfg.Mappings.For(h.Topic, &h.RPC); m != nil {
+		if here, err := s.locate(c, &h, m); !here || err != nil {
+			return err
+		}
 	}
 	switch {
 	case s.cfg.Groups.Get(h.ConsumerGroup) == nil:
@@ -122,14 +151,22 @@ func (s *Service) Max(c *protocol.Call) error {
 	if err := h.Decode(c.Fields); err != nil {
 		return err
 	}
-	var offset int64
-	if q := s.cfg.Store.Find(h.Topic, h.QueueID); q != nil {
-		if offset = q.Max(); h.Committed {
-			offset = s.cfg.Store.MaxVisible(q)
-		}
+	if m := s.cfg.Mappings.For(h.Topic, &h.RPC); m != nil {
+		return s.maxStatic(c, &h, m)
 	}
-	answerOffset(c, offset)
+	answerOffset(c, s.max(h.Topic, h.QueueID, h.Committed))
 	return nil
+}
+
+func (s *Service) max(name []byte, id int32, committed bool) int64 {
+	switch q := s.cfg.Store.Find(name, id); {
+	case q == nil:
+		return 0
+	case committed:
+		return s.cfg.Store.MaxVisible(q)
+	default:
+		return q.Max()
+	}
 }
 
 // Min serves GET_MIN_OFFSET: the offset of the oldest message of the queue; 0 for an unknown queue.
@@ -138,12 +175,18 @@ func (s *Service) Min(c *protocol.Call) error {
 	if err := h.Decode(c.Fields); err != nil {
 		return err
 	}
-	var offset int64
-	if q := s.cfg.Store.Find(h.Topic, h.QueueID); q != nil {
-		offset = q.Min()
+	if m := s.cfg.Mappings.For(h.Topic, &h.RPC); m != nil {
+		return s.minStatic(c, &h, m)
 	}
-	answerOffset(c, offset)
+	answerOffset(c, s.min(h.Topic, h.QueueID))
 	return nil
+}
+
+func (s *Service) min(name []byte, id int32) int64 {
+	if q := s.cfg.Store.Find(name, id); q != nil {
+		return q.Min()
+	}
+	return 0
 }
 
 func answerOffset(c *protocol.Call, offset int64) {
@@ -159,31 +202,51 @@ func answerOffset(c *protocol.Call, offset int64) {
 
 // ByTime serves SEARCH_OFFSET_BY_TIMESTAMP, on the pool since it reads records. Fields:
 // SearchOffsetRequestHeader; an unknown or empty queue is 0. Source: storage.md 11.3.
-func (s *Service) ByTime(_ context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
+func (s *Service) ByTime(ctx context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
 	var h protocol.SearchOffsetRequest
 	if err := h.Decode(c.Fields); err != nil {
 		return nil, nil, err
 	}
+	var out protocol.SearchOffsetResponse
+	var err error
+	if m := s.cfg.Mappings.For([]byte(h.Topic), &h.RPC); m != nil {
+		out.Offset, err = s.byTimeStatic(ctx, &h, m)
+	} else {
+		out.Offset = s.byTime([]byte(h.Topic), h.QueueID, h.Timestamp, h.BoundaryType)
+	}
+	return &out, nil, err
+}
+
+func (s *Service) byTime(name []byte, id int32, ms int64, b protocol.Boundary) int64 {
 	boundary := store.Lower
-	if h.BoundaryType == protocol.Upper {
+	if b == protocol.Upper {
 		boundary = store.Upper
 	}
-	var out protocol.SearchOffsetResponse
-	if q := s.cfg.Store.Find([]byte(h.Topic), h.QueueID); q != nil {
-		out.Offset = s.cfg.Store.OffsetByTime(q, min(h.Timestamp, math.MaxInt64-1), boundary) // the store looks one ms further
+	if q := s.cfg.Store.Find(name, id); q != nil {
+		return s.cfg.Store.OffsetByTime(q, min(ms, math.MaxInt64-1), boundary) // the store looks one ms further
 	}
-	return &out, nil, nil
+	return 0
 }
 
 // Earliest serves GET_EARLIEST_MSG_STORETIME: when the oldest message of the queue was stored, ms; -1 for none.
-func (s *Service) Earliest(_ context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
+func (s *Service) Earliest(ctx context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
 	var h protocol.GetEarliestMsgStoretimeRequest
 	if err := h.Decode(c.Fields); err != nil {
 		return nil, nil, err
 	}
-	out := protocol.GetEarliestMsgStoretimeResponse{Timestamp: -1}
-	if q := s.cfg.Store.Find([]byte(h.Topic), h.QueueID); q != nil {
-		out.Timestamp = s.cfg.Store.StoreTime(q, q.Min())
+	var out protocol.GetEarliestMsgStoretimeResponse
+	var err error
+	if m := s.cfg.Mappings.For([]byte(h.Topic), &h.RPC); m != nil {
+		out.Timestamp, err = s.earliestStatic(ctx, &h, m)
+	} else {
+		out.Timestamp = s.earliest([]byte(h.Topic), h.QueueID)
 	}
-	return &out, nil, nil
+	return &out, nil, err
+}
+
+func (s *Service) earliest(name []byte, id int32) int64 {
+	if q := s.cfg.Store.Find(name, id); q != nil {
+		return s.cfg.Store.StoreTime(q, q.Min())
+	}
+	return -1
 }

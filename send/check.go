@@ -27,8 +27,9 @@ type seen struct {
 	recalls    bool  // it recalls a message that waits
 	deliverMs  int64 // above 0: it waits until then
 	half       bool
-	inner      bool // counts the messages of an inner batch
-	ordered    bool // it has a sharding key
+	sentTo     int32 // the queue that the producer named
+	inner      bool  // counts the messages of an inner batch
+	ordered    bool  // it has a sharding key
 	priority   int32
 	ranked     bool // it has a priority
 	further    int  // queues beside its own that INNER_MULTI_DISPATCH names:

@@ -44,7 +44,7 @@ const timedRoom = 128
 func (s *Service) stageElsewhere(c *protocol.Call, d *message.Draft, found *seen, uniq []byte) *protocol.Error {
 	b := put.Of(c.Turn)
 	var room [512]byte
-	sentTo := binary.BigEndian.AppendUint32(room[:0], uint32(d.QueueID))
+	sentTo := binary.BigEndian.AppendUint32(room[:0], uint32(found.sentTo))
 	sentTo = binary.BigEndian.AppendUint16(sentTo, 0)
 	reserved, name := 0, len(d.Topic)
 	if found.deliverMs > 0 {

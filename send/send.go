@@ -54,6 +54,7 @@ type Config struct {
 	// SentBack counts a message of a topic that came back from a group.
 	SentBack func(topic, group string)
 
+	Mappings       Mappings              // the static topics; nil is none
 	MaxMessageSize func() int            // bytes of a body, maxMessageSize
 	StoreHost      func() netip.AddrPort // brokerIP1:listenPort, part of each record and message ID
 	Cluster        string
@@ -84,6 +85,7 @@ type Service struct {
 	added  []byte // properties that the broker adds to every single message, after CLUSTER
 	trace  string
 	single put.Answer
+	static put.Answer
 	inner  put.Answer
 	moved  put.Answer
 
@@ -107,7 +109,10 @@ func New(cfg Config) *Service {
 	}
 	s.added = message.AppendProperty(s.added, message.PropMsgRegion, []byte(cfg.Region))
 	s.added = message.AppendProperty(s.added, message.PropTraceSwitch, []byte(s.trace))
-	s.single, s.inner, s.moved, s.recalled = s.answer, s.answerInner, s.answerElsewhere, s.answerRecall
+	if s.cfg.Mappings == nil {
+		s.cfg.Mappings = none{}
+	}
+	s.single, s.static, s.inner, s.moved, s.recalled = s.answer, s.answerStatic, s.answerInner, s.answerElsewhere, s.answerRecall
 	return s
 }
 
@@ -187,6 +192,13 @@ func (s *Service) queue(c *protocol.Call, h *protocol.SendMessageRequest) (*cons
 		return nil, nil, forbidden(h.Topic)
 	}
 	id := h.QueueID
+	m := s.cfg.Mappings.For(h.Topic, &h.RPC)
+	if h.RPC.Logical.V = m != nil; m != nil {
+		var e *protocol.Error
+		if id, e = physical(m, h); e != nil {
+			return nil, nil, e
+		}
+	}
 	if id >= max(cfg.ReadQueueNums, cfg.WriteQueueNums) {
 		return nil, nil, protocol.Errorf(protocol.InvalidParameter, "request queueId[%d] is illegal, %s Producer: %s",
 			id, describe(cfg), c.Peer.RemoteAddr())
@@ -228,7 +240,7 @@ func (s *Service) stageOne(c *protocol.Call, h *protocol.SendMessageRequest, q *
 	if e := checkKeys(&seen, cfg); e != nil {
 		return e
 	}
-	if seen.byPriority() {
+	if seen.byPriority() && !h.RPC.Logical.V {
 		q = s.queueOf(h.Topic, rank(cfg, seen.priority))
 	}
 	b.Scratch = s.properties(b.Scratch[:0], h.Properties, &seen)
@@ -258,9 +270,12 @@ func (s *Service) stageOne(c *protocol.Call, h *protocol.SendMessageRequest, q *
 		seen.half, d.SysFlag = false, d.SysFlag&^message.FlagRollback
 	}
 	if seen.waits() {
+		if seen.sentTo = d.QueueID; h.RPC.Logical.V {
+			seen.sentTo = h.QueueID
+		}
 		return s.stageElsewhere(c, &d, &seen, uniq)
 	}
-	b.Stage(q, &d, message.TagsCode(seen.tags), !seen.noWait, uniq, c.Ticket(), s.single)
+	b.Stage(q, &d, message.TagsCode(seen.tags), !seen.noWait, uniq, c.Ticket(), s.answerOf(h))
 	return nil
 }
 
@@ -331,7 +346,7 @@ func (s *Service) stageBatch(c *protocol.Call, h *protocol.SendMessageRequest, q
 	case len(drafts) == 0:
 		return protocol.Errorf(protocol.MessageIllegal, "the batch holds no message")
 	}
-	put.Of(c.Turn).StageAll(q, drafts, tags, !outer.noWait, outer.uniq, c.Ticket(), s.single)
+	put.Of(c.Turn).StageAll(q, drafts, tags, !outer.noWait, outer.uniq, c.Ticket(), s.answerOf(h))
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package topic
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -224,17 +225,20 @@ func checkItems(items []MappingItem) string {
 	return ""
 }
 
+// ErrContradicts says that a mapping does not go with what was known before.
+var ErrContradicts = errors.New("the mapping contradicts the one that there is")
+
 // Succeed returns the mapping that there is after next was told when m was there. What m knows of a queue that next does not
-// name stays. With force all that next names counts; else what contradicts m is refused: an older epoch, a stretch that was
+// name stays. With force all that next names counts; else what contradicts m is refused (ErrContradicts): an older epoch, a stretch that was
 // something else before, another leader in the same epoch. Source: Java TopicQueueMappingManager.updateTopicQueueMapping,
 // TopicQueueMappingUtils.makeSureLogicQueueMappingItemImmutable.
 func (m *Mapping) Succeed(next *Mapping, force bool) (*Mapping, error) {
 	if !force {
 		if next.Epoch < m.Epoch {
-			return nil, fmt.Errorf("Can't accept data with small epoch %d < %d", next.Epoch, m.Epoch) //nolint:staticcheck // Java's words
+			return nil, fmt.Errorf("%w: epoch %d is older than %d", ErrContradicts, next.Epoch, m.Epoch)
 		}
 		if next.Scope != m.Scope {
-			return nil, fmt.Errorf("Can't accept data with unmatched scope %s != %s", next.Scope, m.Scope) //nolint:staticcheck // Java's words
+			return nil, fmt.Errorf("%w: the scope is %s, not %s", ErrContradicts, m.Scope, next.Scope)
 		}
 	}
 	merged := *next
@@ -246,12 +250,12 @@ func (m *Mapping) Succeed(next *Mapping, force bool) (*Mapping, error) {
 		items, named := merged.Hosted[id]
 		switch {
 		case !named && !force && next.Epoch == m.Epoch:
-			return nil, fmt.Errorf("queue %d (hostedQueues) is missing, and the epoch is the same", id)
+			return nil, fmt.Errorf("%w: queue %d (hostedQueues) is missing, and the epoch is the same", ErrContradicts, id)
 		case !named:
 			merged.Hosted[id] = old
 		case !force:
 			if what := contradicts(old, items, next.Epoch == m.Epoch); what != "" {
-				return nil, fmt.Errorf("queue %d (hostedQueues): %s", id, what)
+				return nil, fmt.Errorf("%w: queue %d (hostedQueues): %s", ErrContradicts, id, what)
 			}
 		}
 	}

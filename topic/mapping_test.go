@@ -170,7 +170,7 @@ func TestMapping_Succeed(t *testing.T) {
 		{"another leader in the epoch", mapping("a", 2, one(first)), mapping("a", 2, one(first, second)), false, "another leader", 0},
 		{"another queue", mapping("a", 2, one(first, second)), mapping("a", 3, one(first, other)), false, "generation 1", 0},
 		{"by force", mapping("a", 2, one(first, second)), mapping("a", 1, one(first, other)), true, "", 1},
-		{"old epoch", mapping("a", 2, one(first)), mapping("a", 1, one(first)), false, "small epoch 1 < 2", 0},
+		{"old epoch", mapping("a", 2, one(first)), mapping("a", 1, one(first)), false, "epoch 1 is older than 2", 0},
 		{"the oldest went", mapping("a", 2, one(first, second)), mapping("a", 2, one(second)), false, "", 1},
 		{"emptied", mapping("a", 2, one(first)), mapping("a", 3, one()), false, "no stretch", 0},
 		{"not named", mapping("a", 2, one(first)), mapping("a", 3, map[int32][]MappingItem{1: {second}}), false, "", 2},
