@@ -68,6 +68,15 @@ var goPeer = &peerKind{
 	},
 }
 
+// litePeer is Java's gRPC client of lite topics; it is started with the address of a proxy.
+var litePeer = &peerKind{
+	name:  "java-grpc",
+	setup: compileJava("grpc"),
+	run: func(proxy string) (env, args []string) {
+		return []string{"CLASSPATH_EXTRA=" + filepath.Join(work, "classes-grpc"), "JAVAMQ_JARS=grpc"}, []string{"./javamq", "run", "Lite", proxy}
+	},
+}
+
 // javaPeer is peers/java compiled against one set of Java's jars.
 func javaPeer(name, jars, opts string) *peerKind {
 	return &peerKind{
@@ -84,6 +93,10 @@ func javaPeer(name, jars, opts string) *peerKind {
 var javaClasses = map[string]func() error{"server": compileJava("server"), "client4": compileJava("client4")}
 
 func compileJava(jars string) func() error {
+	source := "peers/java/Peer.java"
+	if jars == "grpc" {
+		source = "peers/java/Lite.java"
+	}
 	return sync.OnceValue(func() error {
 		if _, err := javaTools(); err != nil {
 			return err
@@ -95,7 +108,7 @@ func compileJava(jars string) func() error {
 		if err != nil {
 			return err
 		}
-		_, err = tool(".", nil, "javac", "-nowarn", "-cp", strings.TrimSpace(classpath), "-d", filepath.Join(work, "classes-"+jars), "peers/java/Peer.java")
+		_, err = tool(".", nil, "javac", "-nowarn", "-cp", strings.TrimSpace(classpath), "-d", filepath.Join(work, "classes-"+jars), source)
 		return err
 	})
 }
