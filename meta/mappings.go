@@ -58,9 +58,9 @@ func (t *Mappings) Succeed(next *topic.Mapping, force bool) error {
 // For returns the mapping that a request is to be translated with: nil if its topic is a plain one, or if it is about the physical
 // queue (lo is false), as brokers ask each other. It does not block or allocate. Source: Java
 // TopicQueueMappingManager.buildTopicQueueMappingContext.
-func (t *Mappings) For(name []byte, r *protocol.RPC) *topic.Mapping {
+func (t *Mappings) For(name []byte, logical protocol.Opt[bool]) *topic.Mapping {
 	m := t.Get(name)
-	if m == nil || r.Logical.Set && !r.Logical.V {
+	if m == nil || logical.Set && !logical.V {
 		return nil
 	}
 	return m

@@ -12,7 +12,7 @@ import (
 
 // Mappings finds what this broker knows of a static topic; a meta.Mappings is one. It does not block.
 type Mappings interface {
-	For(topic []byte, r *protocol.RPC) *topic.Mapping
+	For(topic []byte, logical protocol.Opt[bool]) *topic.Mapping
 }
 
 // Elsewhere reads physical queues of other brokers, by name; a rpc.Elsewhere is one.
@@ -23,7 +23,7 @@ type Elsewhere interface {
 // none is Mappings of a broker without static topics.
 type none struct{}
 
-func (none) For([]byte, *protocol.RPC) *topic.Mapping { return nil }
+func (none) For([]byte, protocol.Opt[bool]) *topic.Mapping { return nil }
 
 // stretch is what a pull reads of a queue of a static topic. The leader of the queue reads for its clients what other brokers
 // have. A nil one is for a plain topic.
@@ -148,7 +148,7 @@ func (s *Service) forward(c *protocol.Call, x *stretch, cfg *topic.Config, group
 // translate returns the stretch of a static topic that a pull is for, and makes it one for the physical queue; nil for a plain
 // topic. done tells that the pull is, or will be, answered.
 func (s *Service) translate(c *protocol.Call, h *protocol.PullMessageRequest, cfg *topic.Config, group *topic.GroupConfig) (x *stretch, done bool, err error) {
-	m := s.cfg.Mappings.For(h.Topic, &h.RPC)
+	m := s.cfg.Mappings.For(h.Topic, h.RPC.Logical)
 	if m == nil {
 		return nil, false, nil
 	}

@@ -75,7 +75,7 @@ func (s *Service) Committed(c *protocol.Call) error {
 	if err := h.Decode(c.Fields); err != nil {
 		return err
 	}
-	if m := s.cfg.Mappings.For(h.Topic, &h.RPC); m != nil {
+	if m := s.cfg.Mappings.For(h.Topic, h.RPC.Logical); m != nil {
 		items, err := led(m, h.QueueID)
 		if err != nil {
 			return err
@@ -128,7 +128,7 @@ func (s *Service) Commit(c *protocol.Call) error {
 		}
 		return err
 	}
-	if m := s.cfg.Mappings.For(h.Topic, &h.RPC); m != nil {
+	if m := s.cfg.Mappings.For(h.Topic, h.RPC.Logical); m != nil {
 		if here, err := s.locate(c, &h, m); !here || err != nil {
 			return err
 		}
@@ -151,7 +151,7 @@ func (s *Service) Max(c *protocol.Call) error {
 	if err := h.Decode(c.Fields); err != nil {
 		return err
 	}
-	if m := s.cfg.Mappings.For(h.Topic, &h.RPC); m != nil {
+	if m := s.cfg.Mappings.For(h.Topic, h.RPC.Logical); m != nil {
 		return s.maxStatic(c, &h, m)
 	}
 	answerOffset(c, s.max(h.Topic, h.QueueID, h.Committed))
@@ -175,7 +175,7 @@ func (s *Service) Min(c *protocol.Call) error {
 	if err := h.Decode(c.Fields); err != nil {
 		return err
 	}
-	if m := s.cfg.Mappings.For(h.Topic, &h.RPC); m != nil {
+	if m := s.cfg.Mappings.For(h.Topic, h.RPC.Logical); m != nil {
 		return s.minStatic(c, &h, m)
 	}
 	answerOffset(c, s.min(h.Topic, h.QueueID))
@@ -209,7 +209,7 @@ func (s *Service) ByTime(ctx context.Context, c *protocol.Call) (protocol.Fielde
 	}
 	var out protocol.SearchOffsetResponse
 	var err error
-	if m := s.cfg.Mappings.For([]byte(h.Topic), &h.RPC); m != nil {
+	if m := s.cfg.Mappings.For([]byte(h.Topic), h.RPC.Logical); m != nil {
 		out.Offset, err = s.byTimeStatic(ctx, &h, m)
 	} else {
 		out.Offset = s.byTime([]byte(h.Topic), h.QueueID, h.Timestamp, h.BoundaryType)
@@ -236,7 +236,7 @@ func (s *Service) Earliest(ctx context.Context, c *protocol.Call) (protocol.Fiel
 	}
 	var out protocol.GetEarliestMsgStoretimeResponse
 	var err error
-	if m := s.cfg.Mappings.For([]byte(h.Topic), &h.RPC); m != nil {
+	if m := s.cfg.Mappings.For([]byte(h.Topic), h.RPC.Logical); m != nil {
 		out.Timestamp, err = s.earliestStatic(ctx, &h, m)
 	} else {
 		out.Timestamp = s.earliest([]byte(h.Topic), h.QueueID)

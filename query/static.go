@@ -11,7 +11,7 @@ import (
 
 // Mappings finds what this broker knows of a static topic; a meta.Mappings is one.
 type Mappings interface {
-	For(topic []byte, r *protocol.RPC) *topic.Mapping
+	For(topic []byte, logical protocol.Opt[bool]) *topic.Mapping
 }
 
 // Elsewhere asks other brokers, by name, about physical queues of theirs; a rpc.Elsewhere is one.
@@ -30,7 +30,7 @@ type Elsewhere interface {
 // none is Mappings of a broker without static topics.
 type none struct{}
 
-func (none) For([]byte, *protocol.RPC) *topic.Mapping { return nil }
+func (none) For([]byte, protocol.Opt[bool]) *topic.Mapping { return nil }
 
 // led returns the stretches of a queue that this broker leads, of which one at least has offsets that are known.
 func led(m *topic.Mapping, id int32) ([]topic.MappingItem, error) {

@@ -12,8 +12,8 @@ import (
 // oneMapping is the table of a broker that knows one static topic.
 type oneMapping struct{ *topic.Mapping }
 
-func (m oneMapping) For(name []byte, r *protocol.RPC) *topic.Mapping {
-	if string(name) != m.Topic || r.Logical.Set && !r.Logical.V {
+func (m oneMapping) For(name []byte, logical protocol.Opt[bool]) *topic.Mapping {
+	if string(name) != m.Topic || logical.Set && !logical.V {
 		return nil
 	}
 	return m.Mapping

@@ -192,7 +192,7 @@ func (s *Service) queue(c *protocol.Call, h *protocol.SendMessageRequest) (*cons
 		return nil, nil, forbidden(h.Topic)
 	}
 	id := h.QueueID
-	m := s.cfg.Mappings.For(h.Topic, &h.RPC)
+	m := s.cfg.Mappings.For(h.Topic, h.RPC.Logical)
 	if h.RPC.Logical.V = m != nil; m != nil {
 		var e *protocol.Error
 		if id, e = physical(m, h); e != nil {

@@ -8,15 +8,15 @@ import (
 
 // Mappings finds what this broker knows of a static topic; a meta.Mappings is one. It does not block.
 type Mappings interface {
-	For(topic []byte, r *protocol.RPC) *topic.Mapping
+	For(topic []byte, logical protocol.Opt[bool]) *topic.Mapping
 	Get(topic []byte) *topic.Mapping
 }
 
 // none is Mappings of a broker without static topics.
 type none struct{}
 
-func (none) For([]byte, *protocol.RPC) *topic.Mapping { return nil }
-func (none) Get([]byte) *topic.Mapping                { return nil }
+func (none) For([]byte, protocol.Opt[bool]) *topic.Mapping { return nil }
+func (none) Get([]byte) *topic.Mapping                     { return nil }
 
 // physical returns the queue that a message for a queue of a static topic goes to. Where the producer named none, h.QueueID
 // becomes one of the static topic's queues that this broker leads. Source: Java

@@ -20,8 +20,8 @@ func (m oneMapping) Get(name []byte) *topic.Mapping {
 	return m.Mapping
 }
 
-func (m oneMapping) For(name []byte, r *protocol.RPC) *topic.Mapping {
-	if r.Logical.Set && !r.Logical.V {
+func (m oneMapping) For(name []byte, logical protocol.Opt[bool]) *topic.Mapping {
+	if logical.Set && !logical.V {
 		return nil
 	}
 	return m.Get(name)
