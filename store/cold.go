@@ -31,6 +31,9 @@ func (g *get) cold(u consumequeue.Unit, rest []byte) bool {
 	case err == nil:
 		err = s.whole(b, u.Physical)
 	}
+	if err != nil && g.cut() {
+		return false
+	}
 	if err != nil {
 		s.damaged(Damage{Physical: u.Physical, Bytes: int64(u.Size), Reason: err.Error()})
 		g.removed = true

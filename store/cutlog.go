@@ -191,6 +191,8 @@ func (s *Store) endLog(physical int64, last commitlog.End, drop func() error) er
 	s.check = c
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.cuts.Add(1)
+	defer s.cuts.Add(1)
 	err := drop()
 	if err == nil {
 		s.unconfirm(physical)

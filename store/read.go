@@ -26,7 +26,7 @@ type Status uint8
 const (
 	Found               Status = iota
 	NoMatchedMessage           // what was looked at was not wanted: read on at once
-	MessageWasRemoving         // records are gone from the log: read on at once
+	MessageWasRemoving         // records are gone from the log, or its end is being cut: read on at once
 	OffsetFoundNull            // a file of the queue is missing
 	OffsetOverflowBadly        // beyond the end
 	OffsetOverflowOne          // at the end: nothing there yet
@@ -92,6 +92,7 @@ func (s *Store) getPlain(q *consumequeue.Queue, r Read, dst []byte) ([]byte, Rea
 		res.Status, res.Next = NoMatchedLogicQueue, 0
 		return dst, res
 	}
+	cuts, had := s.cuts.Load(), len(dst)
 	res.Min, res.Max = q.Min(), q.Max()
 	switch {
 	case res.Max == 0:
@@ -104,7 +105,7 @@ func (s *Store) getPlain(q *consumequeue.Queue, r Read, dst []byte) ([]byte, Rea
 		res.Status, res.Next = OffsetOverflowBadly, res.Max
 	default:
 		g := gets.Get().(*get)
-		g.store, g.r = s, r
+		g.store, g.r, g.cuts = s, r, cuts
 		if r.Offsets != nil {
 			g.offsets = len(*r.Offsets)
 		}
@@ -118,13 +119,19 @@ func (s *Store) getPlain(q *consumequeue.Queue, r Read, dst []byte) ([]byte, Rea
 			g.start(res, dst)
 			queue(q)
 		}
-		dst, res = g.dst, g.res
+		if dst, res = g.dst, g.res; g.cut() {
+			g.forget(g.offsets)
+			dst, res = dst[:had], ReadResult{Status: MessageWasRemoving, Next: r.From, Min: res.Min, Max: res.Max}
+		}
 		g.store, g.r, g.dst = nil, Read{}, nil
 		g.window.close()
 		gets.Put(g)
 	}
 	return dst, res
 }
+
+// cut tells whether the end of the log was cut meanwhile: what was seen of the queue may be half a unit then.
+func (g *get) cut() bool { return g.cuts&1 != 0 || g.store.cuts.Load() != g.cuts }
 
 // hot is the position from which on records are taken to be in memory: this process wrote them, and not long ago. They
 // are read through the map; what was written earlier is read with pread, and checked.
@@ -146,6 +153,7 @@ type get struct {
 	end     int64
 	visible int64
 	hot     int64
+	cuts    int64 // Store.cuts before
 	looked  int64 // start of the last record looked at, -1: none
 	removed bool  // met a record that is gone
 	waits   bool  // met one that is not in memory

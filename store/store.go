@@ -73,6 +73,7 @@ type Store struct {
 	loaded bool // by Open, the queues: from then on it changes what is on the disk
 
 	physicMs atomic.Int64 // store time up to which the log is on the disk
+	cuts     atomic.Int64 // how often the end of the log was cut, twice; odd while it is
 
 	logDue, queuesDue, fileDue chan struct{} // bells of Run's goroutines
 	cleanDue                   chan struct{}
