@@ -399,6 +399,8 @@ func TestPull_SQL(t *testing.T) {
 	if err != nil || !res.OK() || res.Check.Received < 50 || res.Check.Received > 60 {
 		t.Errorf("%+v, %v", res, err)
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if !strings.Contains(b.asked, "SQL92 n = 42") {
 		t.Errorf("asked with %q", b.asked)
 	}
