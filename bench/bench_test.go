@@ -389,11 +389,11 @@ func TestTimer_Early(t *testing.T) {
 // What a filter leaves out is not missing.
 func TestPull_SQL(t *testing.T) {
 	b := startBroker(t)
+	b.deliver = func(_ int, recs [][]byte) [][]byte { return recs[len(recs)-1:] }
 	cfg := testConfig(b.Addr().String())
 	if _, err := Send(context.Background(), cfg); err != nil {
 		t.Fatal(err)
 	}
-	b.deliver = func(_ int, recs [][]byte) [][]byte { return recs[len(recs)-1:] }
 	cfg.SQL, cfg.Max, cfg.Count, cfg.Duration = "n = 42", 10, 0, 5*time.Second
 	res, err := Pull(context.Background(), cfg)
 	if err != nil || !res.OK() || res.Check.Received < 50 || res.Check.Received > 60 {
