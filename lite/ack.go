@@ -20,7 +20,8 @@ func (s *Service) Ack(c *protocol.Call) error {
 		return refuse(protocol.InvalidParameter, "group type or bind topic not match.")
 	}
 	queue := topic.LiteQueue(parent, lite)
-	if h.Offset > end(s.queue(queue)) {
+	n := end(s.queue(queue))
+	if h.Offset > n {
 		return refuse(protocol.NoMessage, "ack offset illegal.")
 	}
 	popMs, inOrder, err := s.cfg.Handle(h.ExtraInfo)
@@ -29,6 +30,8 @@ func (s *Service) Ack(c *protocol.Call) error {
 		return refuse(protocol.SystemError, "%v", err)
 	case h.QueueID != 0 || !inOrder:
 		return refuse(protocol.InvalidParameter, "ack queue illegal.")
+	case h.Offset < 0 || h.Offset == n: // no message has it
+		return refuse(protocol.MessageIllegal, "ack offset illegal.")
 	}
 	next, free := s.acknowledge(h.ConsumerGroup, []byte(queue), h.Offset, popMs, c.Turn.Now.UnixMilli())
 	if next == -1 {

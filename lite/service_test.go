@@ -214,10 +214,17 @@ func TestService_Restart(t *testing.T) {
 	d.ack("g", "a", 0)
 	d.restart()
 	want(t, "nothing is known", d.pop("c", "g"), "210")
+	want(t, "of a lite topic that is not there", fmt.Sprint(d.ack("g", "n", -1), d.ack("g", "n", 0), d.offsets.Len()), fmt.Sprint(protocol.MessageIllegal, protocol.MessageIllegal, 1))
 	want(t, "a later one", d.ack("g", "a", 2), protocol.MessageIllegal)
 	want(t, "the next", d.ack("g", "a", 1), 0)
 	d.control(protocol.LiteCompleteAdd, "c", "g", "a")
 	want(t, "the rest", d.pop("c", "g"), "a2")
+	want(t, "the last", d.ack("g", "a", 2), 0)
+	d.restart()
+	want(t, "behind the last", d.ack("g", "a", 3), protocol.MessageIllegal)
+	d.send("a=a3")
+	d.control(protocol.LiteCompleteAdd, "c", "g", "a")
+	want(t, "it is not skipped", d.pop("c", "g"), "a3")
 }
 
 // Lite topics of another broker are not subscribed to here, unless they have messages here.
