@@ -111,6 +111,7 @@ func open(t testing.TB, disk vfs.FS, o options) *world {
 	var err error
 	w.store, err = store.Open(store.Config{
 		Dir: o.dir, FS: disk, FileSize: o.logLen, QueueFileSize: 20_000, SyncFlush: o.sync, HotBytes: o.hot, OpenFiles: 20, Log: log,
+		Retention: store.Retention{Reserved: 30 * 24 * time.Hour, KeepYoung: true}, // however full the disk of the machine is
 		Flushed: func(int64) {
 			if w.put != nil {
 				w.put.Flushed()
