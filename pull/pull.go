@@ -243,7 +243,10 @@ func (s *Service) subscription(c *protocol.Call, h *protocol.PullMessageRequest,
 		case err != nil:
 			return choice{}, protocol.Errorf(protocol.SystemError, "%v", err)
 		}
-		return choice{Filter: want}, s.supported(string(h.ExpressionType), want)
+		if !s.supported(want) {
+			return choice{}, unsupported(string(h.ExpressionType))
+		}
+		return choice{Filter: want}, nil
 	}
 	sub, groupKnown, topicKnown := s.cfg.Clients.Subscription(h.ConsumerGroup, h.Topic)
 	switch {
@@ -264,14 +267,18 @@ func (s *Service) subscription(c *protocol.Call, h *protocol.PullMessageRequest,
 	if s.cfg.MayWant != nil && sub.Filter != nil && sub.Filter.Wants() != nil {
 		want.bits = s.cfg.MayWant(h.ConsumerGroup, h.Topic, sub.Version)
 	}
-	return want, s.supported(sub.Type, sub.Filter)
+	if !s.supported(sub.Filter) {
+		return choice{}, unsupported(sub.Type)
+	}
+	return want, nil
 }
 
-// supported refuses filters by property where they are not enabled.
-func (s *Service) supported(kind string, want *filter.Filter) error {
-	if s.cfg.PropertyFilter || want != nil && want.Wants() == nil {
-		return nil
-	}
+// supported tells whether a filter is one by tags, or those by property are enabled.
+func (s *Service) supported(want *filter.Filter) bool {
+	return s.cfg.PropertyFilter || want != nil && want.Wants() == nil
+}
+
+func unsupported(kind string) error {
 	return protocol.Errorf(protocol.SystemError, "%v", filter.UnsupportedError(kind))
 }
 

@@ -580,3 +580,16 @@ func TestService_Pull_Held_OnDisk(t *testing.T) {
 		t.Fatal("the pool was asked")
 	}
 }
+
+// A pull that brings its subscription by tags with it allocates nothing for it.
+func TestService_Subscription_Allocations(t *testing.T) {
+	d := newDesk(t)
+	h := &protocol.PullMessageRequest{SysFlag: flagSubscription, ExpressionType: []byte("TAG"), Subscription: []byte("*")}
+	if n := testing.AllocsPerRun(100, func() {
+		if want, err := d.svc.subscription(nil, h, d.groups["g"]); err != nil || want.Filter == nil {
+			t.Error(want, err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
