@@ -36,9 +36,6 @@ func (s *Service) UpdateStaticTopic(_ context.Context, c *protocol.Call) (protoc
 	if err := m.Check(); err != nil {
 		return nil, nil, protocol.Errorf(protocol.SystemError, "%v", err)
 	}
-	if m.Total < 0 || m.Total > maxQueues || len(m.Hosted) > maxQueues {
-		return nil, nil, protocol.Errorf(protocol.SystemError, "a static topic cannot have %d queues (totalQueues), only 0 to %d", m.Total, maxQueues)
-	}
 	switch err := s.cfg.Mappings.Succeed(m, h.Force); {
 	case errors.Is(err, topic.ErrContradicts):
 		return nil, nil, protocol.Errorf(protocol.SystemError, "%v", err)

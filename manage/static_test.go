@@ -43,6 +43,8 @@ func TestService_UpdateStaticTopic(t *testing.T) {
 			{rest, strings.Replace(body(2, ""), `"broker-g"`, `"x"`, 1), "1 the mapping is one for topic S (topic) of broker x (bname), not for topic S of broker broker-g"},
 			{strings.Replace(rest, "topic=S", "topic=X", 1), body(2, ""), "1 the mapping is one for topic S (topic) of broker broker-g (bname), not for topic X of broker broker-g"},
 			{rest, strings.Replace(body(2, ""), `"totalQueues":2`, `"totalQueues":99999999`, 1), "1 a static topic cannot have 99999999 queues (totalQueues), only 0 to 65536"},
+			{rest, strings.Replace(body(2, ""), "{0:[", "{-1:[", 1), "1 queue -1 of topic S (hostedQueues): there is no such queue, only 0 to 65535"},
+			{rest + " force=true", strings.Replace(body(2, ""), "{0:[", "{7:[", 1), "1 the mapping contradicts the one that there is: queue "},
 			{rest, "", "1 the request has no body"},
 			{rest, "{", "1 the body cannot be read: "},
 			{strings.Replace(rest, "topic=S", "topic=SCHEDULE_TOPIC_XXXX", 1), body(2, ""), "29 The topic[SCHEDULE_TOPIC_XXXX] is conflict with system topic."},

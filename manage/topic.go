@@ -10,9 +10,6 @@ import (
 	"rocketd/topic"
 )
 
-// maxQueues bounds the queues of a topic. Java has no such limit, and hangs.
-const maxQueues = 1 << 16
-
 // UpdateTopic serves UPDATE_AND_CREATE_TOPIC (17): it creates a topic or replaces its configuration. Attributes are
 // changes, "+key=value" and "-key". It is durable and registered when the answer leaves; an equal configuration
 // changes nothing. Source: Java AdminBrokerProcessor.updateAndCreateTopic.
@@ -78,9 +75,9 @@ func (s *Service) checkTopic(want *topic.Config) error {
 	if s.cfg.Settings.Bool("validateSystemTopicWhenUpdateTopic") && s.isSystem(want.Name) {
 		return systemConflict(want.Name)
 	}
-	if want.ReadQueueNums < 0 || want.WriteQueueNums < 0 || want.ReadQueueNums > maxQueues || want.WriteQueueNums > maxQueues {
+	if want.ReadQueueNums < 0 || want.WriteQueueNums < 0 || want.ReadQueueNums > topic.MaxQueues || want.WriteQueueNums > topic.MaxQueues {
 		return protocol.Errorf(protocol.InvalidParameter, "The topic[%s] cannot have %d read and %d write queues, only 0 to %d.",
-			want.Name, want.ReadQueueNums, want.WriteQueueNums, maxQueues)
+			want.Name, want.ReadQueueNums, want.WriteQueueNums, topic.MaxQueues)
 	}
 	if want.Attributes["+"+topic.AttrMessageType] == "MIXED" && !s.cfg.Settings.Bool("enableMixedMessageType") {
 		return protocol.Errorf(protocol.InvalidParameter, "MIXED message type is not supported.")

@@ -9,8 +9,8 @@ import (
 	"rocketd/topic"
 )
 
-// syncTopics makes the topics, and the mappings of the static ones, those of the master. Of what is gone there the offsets go too, but not the queues: those of a
-// topic that gets the name again begin anew by themselves.
+// syncTopics makes the topics, and the mappings of the static ones, those of the master. Of what is gone there the offsets go
+// too, but not the queues: those of a topic that gets the name again begin anew by themselves.
 func (f *follower) syncTopics(ctx context.Context) (time.Duration, error) {
 	before, have := f.cfg.Topics.All()
 	_, mapped := f.cfg.Mappings.All()
@@ -93,14 +93,11 @@ func (f *follower) leaveOut(what string, n int) {
 	}
 }
 
-// Names and numbers that no broker has by itself. Others than the ones here are taken as they are.
-const (
-	maxName   = 255
-	maxQueues = 1 << 16
-)
+// maxName is longer than any name of a broker's own.
+const maxName = 255
 
 func saneName(name string) bool { return name != "" && len(name) <= maxName }
 
 func saneTopic(c *topic.Config) bool {
-	return saneName(c.Name) && c.ReadQueueNums >= 0 && c.ReadQueueNums <= maxQueues && c.WriteQueueNums >= 0 && c.WriteQueueNums <= maxQueues
+	return saneName(c.Name) && c.ReadQueueNums >= 0 && c.ReadQueueNums <= topic.MaxQueues && c.WriteQueueNums >= 0 && c.WriteQueueNums <= topic.MaxQueues
 }

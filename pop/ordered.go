@@ -13,6 +13,7 @@ import (
 	"rocketd/internal/laxjson"
 	"rocketd/order"
 	"rocketd/protocol"
+	"rocketd/topic"
 )
 
 // orderLife is how long an entry of consumerOrderInfo.json is kept that nobody pops or acknowledges. Source: Java
@@ -144,7 +145,7 @@ func (s *Service) loadOrders() error {
 			continue
 		}
 		for id, o := range queues {
-			if o == nil || len(o.Offsets) == 0 || id < 0 || id >= maxQueues {
+			if o == nil || len(o.Offsets) == 0 || id < 0 || id >= topic.MaxQueues {
 				continue
 			}
 			c := s.shelf([]byte(group), []byte(name)).cursor(id)
@@ -156,9 +157,6 @@ func (s *Service) loadOrders() error {
 	}
 	return nil
 }
-
-// maxQueues bounds what a file may say; no topic has more queues.
-const maxQueues = 1 << 16
 
 func (s *Service) readOrders() (f orderFile, fallback, err error) {
 	_, fallback, err = durable.Read(s.cfg.FS, s.orders.path, func(data []byte) error {

@@ -26,6 +26,9 @@ func (f *FilterType) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// MaxQueues bounds the queues of a topic on one broker, and those of a static one on all. Java has no such limit, and hangs.
+const MaxQueues = 1 << 16
+
 // Config is the configuration of a topic on one broker, in the shape of Java's TopicConfig. One that was published is
 // not changed any more; Clone it.
 type Config struct {

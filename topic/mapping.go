@@ -69,10 +69,14 @@ func (i *MappingItem) Decided() bool { return i.Logic >= 0 }
 func (i *MappingItem) Ended() bool { return i.End > i.Start }
 
 // ToLogic returns the logic offset of a physical one.
-func (i *MappingItem) ToLogic(physical int64) int64 { return i.Logic + max(0, physical-i.Start) }
+func (i *MappingItem) ToLogic(physical int64) int64 {
+	return i.Logic + max(i.Start, min(physical, maxOffset)) - i.Start
+}
 
 // ToPhysical returns the physical offset of a logic one; below the stretch it is below its start.
-func (i *MappingItem) ToPhysical(logic int64) int64 { return logic - i.Logic + i.Start }
+func (i *MappingItem) ToPhysical(logic int64) int64 {
+	return min(max(logic, -maxOffset), maxOffset) - i.Logic + i.Start
+}
 
 // SentAt is the logic offset that a producer is told; -1 while it is not known.
 func (i *MappingItem) SentAt(physical int64) int64 {
@@ -182,17 +186,44 @@ func (m *Mapping) Equal(n *Mapping) bool {
 		m.Total == n.Total && maps.Equal(m.Leads, n.Leads) && maps.EqualFunc(m.Hosted, n.Hosted, slices.Equal[[]MappingItem])
 }
 
-// Check tells what is wrong with a mapping by itself. Source: Java TopicQueueMappingUtils.checkLogicQueueMappingItemOffset.
+// Bounds of a mapping: Java has none.
+const (
+	maxOffset    = 1 << 61 // sums of a few do not overflow
+	maxStretches = 1 << 18 // of all queues of a topic
+	maxBroker    = 255     // bytes of a name
+)
+
+// Check tells what is wrong with a mapping by itself. Source: Java TopicQueueMappingUtils.checkLogicQueueMappingItemOffset,
+// checkIfReusePhysicalQueue.
 func (m *Mapping) Check() error {
 	if m.Topic == "" || m.Broker == "" {
 		return fmt.Errorf("the mapping names no topic (topic) or no broker (bname)")
 	}
+	if m.Total < 0 || m.Total > MaxQueues {
+		return fmt.Errorf("a static topic cannot have %d queues (totalQueues), only 0 to %d", m.Total, MaxQueues)
+	}
+	type place struct {
+		broker string
+		queue  int32
+	}
+	taken := make(map[place]bool)
 	for id, items := range m.Hosted {
-		if id < 0 {
-			return fmt.Errorf("queue %d of topic %s (hostedQueues) is negative", id, m.Topic)
+		if id < 0 || id >= MaxQueues {
+			return fmt.Errorf("queue %d of topic %s (hostedQueues): there is no such queue, only 0 to %d", id, m.Topic, MaxQueues-1)
+		}
+		if len(taken)+len(items) > maxStretches {
+			return fmt.Errorf("topic %s has more than %d stretches (hostedQueues)", m.Topic, maxStretches)
 		}
 		if what := checkItems(items); what != "" {
 			return fmt.Errorf("queue %d of topic %s (hostedQueues): %s", id, m.Topic, what)
+		}
+		for n := range items {
+			p := place{items[n].Broker, items[n].Queue}
+			if taken[p] {
+				return fmt.Errorf("queue %d of topic %s (hostedQueues): queue %d of broker %s (queueId) is in two stretches",
+					id, m.Topic, p.queue, p.broker)
+			}
+			taken[p] = true
 		}
 	}
 	return nil
@@ -204,8 +235,14 @@ func checkItems(items []MappingItem) string {
 		switch {
 		case i.Broker == "":
 			return "a stretch has no broker (bname)"
+		case len(i.Broker) > maxBroker:
+			return "the name of a broker (bname) is too long"
+		case i.Queue >= MaxQueues || max(i.Start, i.End, i.Logic) > maxOffset:
+			return "an offset (startOffset, endOffset, logicOffset) or a queue (queueId) is too large"
 		case i.Start < 0 || i.Gen < 0 || i.Queue < 0:
 			return "a start (startOffset), a generation (gen) or a queue (queueId) is negative"
+		case i.Logic < -1:
+			return "a place (logicOffset) is less than -1"
 		case i.End != -1 && i.End < i.Start:
 			return "a stretch ends (endOffset) before its start (startOffset)"
 		case n < len(items)-1 && !i.Decided():
@@ -229,8 +266,9 @@ func checkItems(items []MappingItem) string {
 var ErrContradicts = errors.New("the mapping contradicts the one that there is")
 
 // Succeed returns the mapping that there is after next was told when m was there. What m knows of a queue that next does not
-// name stays. With force all that next names counts; else what contradicts m is refused (ErrContradicts): an older epoch, a stretch that was
-// something else before, another leader in the same epoch. Source: Java TopicQueueMappingManager.updateTopicQueueMapping,
+// name stays. With force all that next names counts; else what contradicts m is refused (ErrContradicts): an older epoch, a
+// stretch that was something else before, another leader in the same epoch. So is, with force too, what makes no sense together
+// with what stays, see Check. Source: Java TopicQueueMappingManager.updateTopicQueueMapping,
 // TopicQueueMappingUtils.makeSureLogicQueueMappingItemImmutable.
 func (m *Mapping) Succeed(next *Mapping, force bool) (*Mapping, error) {
 	if !force {
@@ -258,6 +296,9 @@ func (m *Mapping) Succeed(next *Mapping, force bool) (*Mapping, error) {
 				return nil, fmt.Errorf("%w: queue %d (hostedQueues): %s", ErrContradicts, id, what)
 			}
 		}
+	}
+	if err := merged.Check(); err != nil { // what stays does not go with what comes
+		return nil, fmt.Errorf("%w: %w", ErrContradicts, err)
 	}
 	return &merged, nil
 }

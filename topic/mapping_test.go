@@ -1,9 +1,13 @@
 package topic
 
 import (
+	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"rocketd/internal/laxjson"
 )
 
 func item(gen int32, broker string, queue int32, logic, start, end int64) MappingItem {
@@ -139,6 +143,13 @@ func TestMapping_Check(t *testing.T) {
 		{"undecided in the middle", []MappingItem{item(0, "a", 0, -1, 0, -1), item(1, "b", 0, 5, 0, -1)}, "logicOffset"},
 		{"generation twice", []MappingItem{item(1, "a", 0, 0, 0, -1), item(1, "b", 0, 5, 0, -1)}, "gen"},
 		{"begins early", []MappingItem{item(0, "a", 0, 7, 0, -1), item(1, "b", 0, 7, 0, -1)}, "logicOffset"},
+		{"long name", []MappingItem{item(0, strings.Repeat("a", 256), 0, 0, 0, -1)}, "bname"},
+		{"huge queue", []MappingItem{item(0, "a", MaxQueues, 0, 0, -1)}, "queueId"},
+		{"huge start", []MappingItem{item(0, "a", 0, 0, math.MaxInt64, -1)}, "startOffset"},
+		{"huge end", []MappingItem{item(0, "a", 0, 7, 0, math.MaxInt64), item(1, "b", 0, 8, 0, -1)}, "endOffset"},
+		{"negative place", []MappingItem{item(0, "a", 0, -2, 0, -1)}, "logicOffset"},
+		{"huge place", []MappingItem{item(0, "a", 0, math.MaxInt64, 0, -1)}, "logicOffset"},
+		{"a physical queue twice", []MappingItem{item(0, "a", 4, 0, 0, 9), item(1, "a", 4, 50, 20, -1)}, "queue 4 of broker a (queueId) is in two"},
 		{"begins before the end", []MappingItem{item(0, "a", 0, 0, 0, 9), item(1, "b", 0, 9, 0, -1)}, "logicOffset"},
 	} {
 		err := mapping("a", 1, map[int32][]MappingItem{2: c.items}).Check()
@@ -146,8 +157,25 @@ func TestMapping_Check(t *testing.T) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
 	}
-	if mapping("", 1, nil).Check() == nil || mapping("a", 1, map[int32][]MappingItem{-1: nil}).Check() == nil {
-		t.Error("no broker, or a negative queue, is let through")
+	if mapping("", 1, nil).Check() == nil {
+		t.Error("no broker is let through")
+	}
+	for _, id := range []int32{-1, MaxQueues} {
+		if mapping("a", 1, map[int32][]MappingItem{id: nil}).Check() == nil {
+			t.Errorf("queue %d is let through", id)
+		}
+	}
+	if mapping("a", 1, map[int32][]MappingItem{0: {item(0, "a", 0, 0, 0, -1)}, 1: {item(0, "a", 0, 0, 0, -1)}}).Check() == nil {
+		t.Error("one physical queue for two queues is let through")
+	}
+	if err := mapping("a", 1, map[int32][]MappingItem{0: make([]MappingItem, maxStretches+1)}).Check(); err == nil || !strings.Contains(err.Error(), "more than") {
+		t.Error("too many stretches:", err)
+	}
+	for _, total := range []int32{-1, MaxQueues + 1} {
+		m := mapping("a", 1, nil)
+		if m.Total = total; m.Check() == nil {
+			t.Errorf("%d queues are let through", total)
+		}
 	}
 }
 
@@ -173,7 +201,9 @@ func TestMapping_Succeed(t *testing.T) {
 		{"old epoch", mapping("a", 2, one(first)), mapping("a", 1, one(first)), false, "epoch 1 is older than 2", 0},
 		{"the oldest went", mapping("a", 2, one(first, second)), mapping("a", 2, one(second)), false, "", 1},
 		{"emptied", mapping("a", 2, one(first)), mapping("a", 3, one()), false, "no stretch", 0},
-		{"not named", mapping("a", 2, one(first)), mapping("a", 3, map[int32][]MappingItem{1: {second}}), false, "", 2},
+		{"not named", mapping("a", 2, one(first)), mapping("a", 3, map[int32][]MappingItem{1: {other}}), false, "", 2},
+		{"not named, but needed", mapping("a", 1, one(first)), mapping("a", 3, map[int32][]MappingItem{1: {first}}), false, "two stretches", 0},
+		{"not named, but needed, by force", mapping("a", 1, one(first)), mapping("a", 3, map[int32][]MappingItem{1: {first}}), true, "two stretches", 0},
 		{"not named in the epoch", mapping("a", 2, one(first)), mapping("a", 2, nil), false, "missing", 0},
 		{"not named, by force", mapping("a", 2, one(first)), mapping("a", 2, nil), true, "", 1},
 	} {
@@ -191,4 +221,69 @@ func TestMapping_Succeed(t *testing.T) {
 	if _, err := mapping("a", 1, one(first)).Succeed(elsewhere, false); err == nil || !strings.Contains(err.Error(), "scope") {
 		t.Error("another scope:", err)
 	}
+}
+
+// FuzzMapping reads a mapping as UPDATE_AND_CREATE_STATIC_TOPIC brings it. Of one that passes, every queue that the broker leads is
+// the only one of its physical queue, and whatever offset a client names, or a broker answers, becomes one that exists.
+func FuzzMapping(f *testing.F) {
+	known := mapping("a", 2, map[int32][]MappingItem{0: {item(0, "a", 1, 0, 0, 57), item(2, "a", 0, 10_000, 0, -1)}, 1: {item(0, "b", 1, 0, 0, -1)}})
+	text, err := laxjson.Marshal(known)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text, false)
+	const last, bare = `{"bname":"a","topic":"T","epoch":3,"hostedQueues":{%s}}`, `{"bname":"a","queueId":%d,"gen":%d,"startOffset":%d,"logicOffset":%d,"endOffset":%d}`
+	for _, queues := range []string{
+		"0:[" + fmt.Sprintf(bare, 1, 0, 0, 0, 57) + "," + fmt.Sprintf(bare, 7, 5, 3, 20_000, -1) + "]",
+		"2147483647:[" + fmt.Sprintf(bare, 2147483647, 2147483647, int64(math.MaxInt64), int64(math.MaxInt64), int64(math.MaxInt64)) + "]",
+		"-1:[" + fmt.Sprintf(bare, -1, -1, int64(math.MinInt64), int64(math.MinInt64), int64(math.MinInt64)) + "]",
+		"5:[" + fmt.Sprintf(bare, 9, 0, 0, 0, 100) + "," + fmt.Sprintf(bare, 9, 1, 50, 50, 60) + "]",
+		"5:null,6:[null,{}],7:[]",
+	} {
+		f.Add([]byte(fmt.Sprintf(last, queues)), true)
+	}
+	f.Fuzz(func(t *testing.T, body []byte, force bool) {
+		m := new(Mapping)
+		if laxjson.Unmarshal(body, m) != nil || m.Check() != nil {
+			return
+		}
+		before := len(m.Hosted)
+		next, err := known.Succeed(m, force)
+		if len(known.Hosted) != 2 || len(m.Hosted) != before {
+			t.Fatal("one of the two was changed")
+		}
+		if err != nil {
+			return
+		}
+		if err := next.Check(); err != nil {
+			t.Fatal(err)
+		}
+		for id, queue := range next.Info().Leads {
+			if got, i := next.Queue(queue); got != id || i != next.Leader(id) {
+				t.Fatalf("physical queue %d of queue %d is one of queue %d: %+v", queue, id, got, i)
+			}
+		}
+		for id, items := range next.Hosted {
+			for _, offset := range []int64{math.MinInt64, -1, 0, 57, 10_000, math.MaxInt64} {
+				n := At(items, offset)
+				if n < 0 {
+					continue
+				}
+				i := &items[n]
+				if offset >= i.Logic && i.ToPhysical(offset) < i.Start || offset < i.Logic && i.ToPhysical(offset) >= i.Start {
+					t.Fatalf("queue %d: %d is %d in %+v", id, offset, i.ToPhysical(offset), i)
+				}
+				if i.ToLogic(offset) < i.Logic || i.SentAt(offset) < i.Logic || MaxLogic(items) < -1 {
+					t.Fatalf("queue %d: %d of %+v is %d", id, offset, i, i.ToLogic(offset))
+				}
+			}
+		}
+		again, text := new(Mapping), []byte(nil)
+		if text, err = laxjson.Marshal(next); err != nil {
+			t.Fatal(err)
+		}
+		if err := laxjson.Unmarshal(text, again); err != nil || !again.Equal(next) {
+			t.Fatalf("%s is read as %+v (%v)", text, again, err)
+		}
+	})
 }
