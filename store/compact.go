@@ -60,7 +60,6 @@ type compacted struct {
 	// store but those of queues and logs. It guards:
 	mu        sync.Mutex
 	next      map[*consumequeue.Queue]int64 // offset to copy from, where that is not the end of the log
-	cuts      int                           // changes when logs lose messages: what was read before is not appended
 	positions map[string]int64              // as the file has them
 }
 
@@ -135,10 +134,11 @@ func (s *Store) openCompactLog(q *consumequeue.Queue, clean bool) error {
 	if err != nil {
 		return err
 	}
-	switch end := l.Max(); {
-	case q.Max() == 0 && end > 0:
+	end := l.Max()
+	if q.Max() == 0 && end > 0 {
 		s.queues.Number(q, end)
-	case end > q.Max(): // the log of the broker has lost more than this one
+	}
+	if end > q.Max() { // the log of the broker has lost more than this one
 		s.cfg.Log.Warn("compaction log ends behind its queue and is cut", "topic", q.Topic(), "queue", q.ID(), "offset", end, "end", q.Max())
 		if err := l.Cut(q.Max()); err != nil {
 			return errors.Join(err, l.Close())
@@ -212,7 +212,7 @@ func (s *Store) copyCompacted(all bool) error {
 // copyPiece copies some messages; more says that there may be further ones now. s.compact.copying is held.
 func (s *Store) copyPiece(q *consumequeue.Queue, l *compaction.Log, buf []byte) (_ []byte, more bool, err error) {
 	s.compact.mu.Lock()
-	from, cuts := max(l.Max(), s.compact.next[q]), s.compact.cuts
+	from, cuts := max(l.Max(), s.compact.next[q]), s.cuts.Load()
 	s.compact.mu.Unlock()
 	if from >= q.Max() {
 		return buf, false, nil
@@ -245,8 +245,8 @@ func (s *Store) copyPiece(q *consumequeue.Queue, l *compaction.Log, buf []byte) 
 	}
 	s.compact.mu.Lock()
 	defer s.compact.mu.Unlock()
-	if cuts != s.compact.cuts {
-		return buf, true, nil
+	if cuts&1 != 0 || cuts != s.cuts.Load() { // perhaps it is not in the queue any more; the next look copies what is
+		return buf, false, nil
 	}
 	if err := l.Append(batch); err != nil {
 		if errors.Is(err, compaction.ErrClosed) { // its topic was deleted
@@ -293,11 +293,10 @@ func (s *Store) keepCompacted() error {
 	return s.syncCompacted()
 }
 
-// cutCompacted takes off the logs what their queues have lost.
+// cutCompacted takes off the logs what their queues have lost. s.cuts is odd, so that nothing is appended that was read before.
 func (s *Store) cutCompacted() error {
 	s.compact.mu.Lock()
 	defer s.compact.mu.Unlock()
-	s.compact.cuts++
 	return s.eachCompacted(func(q *consumequeue.Queue, l *compaction.Log) error {
 		s.compact.next[q] = min(s.compact.next[q], q.Max())
 		if l.Max() <= q.Max() {

@@ -240,6 +240,60 @@ func TestStore_Compacted_Cut(t *testing.T) {
 	}
 }
 
+// After a crash in the midst of a cut, when a queue has lost all its messages and its compaction log has them still, new ones
+// are copied and seen.
+func TestStore_Compacted_CutHalf(t *testing.T) {
+	dir := t.TempDir()
+	s := compactStore(t, dir)
+	send(t, s, "t", 0, "first")
+	at := s.MaxPhysical()
+	sendKeys(t, s, rounds(0, 30)...)
+	copyAll(t, s)
+	had := filepath.Join(copyDir(t, dir), "compaction")
+	if err := s.CutLog(at); err != nil {
+		t.Fatal(err)
+	}
+	killed := copyDir(t, dir)
+	ok(t, os.RemoveAll(filepath.Join(killed, "compaction")))
+	ok(t, os.CopyFS(filepath.Join(killed, "compaction"), os.DirFS(had)))
+	s = compactStore(t, killed)
+	sendKeys(t, s, "other=0")
+	copyAll(t, s)
+	equal(t, table(t, s), []string{"0 other=0"})
+}
+
+// Before all of the log is dropped, its end too is copied, which nobody has brought to the disk yet.
+func TestStore_Compacted_Restart(t *testing.T) {
+	s := compactStore(t, t.TempDir())
+	sendKeys(t, s, rounds(0, 30)...)
+	copyAll(t, s)
+	sendKeys(t, s, "last=30")
+	want := table(t, s)
+	if err := s.RestartLog(s.cfg.FileSize * 100); err != nil || s.MinPhysical() == 0 {
+		t.Fatal(s.MinPhysical(), err)
+	}
+	equal(t, table(t, s), want)
+}
+
+// A look at the queues that comes in the midst of a cut copies nothing, and does not wait for its end.
+func TestStore_Compacted_Cutting(t *testing.T) {
+	s := compactStore(t, t.TempDir())
+	sendKeys(t, s, rounds(0, 30)...)
+	_, err := s.log.Sync()
+	ok(t, err)
+	s.cuts.Add(1)
+	ok(t, s.copyCompacted(true))
+	l := s.compactLog(s.Find([]byte("c"), 0))
+	if l.Max() != 0 {
+		t.Fatal(l.Max())
+	}
+	s.cuts.Add(1)
+	ok(t, s.copyCompacted(false))
+	if l.Max() != 30 {
+		t.Fatal(l.Max())
+	}
+}
+
 // The loops of Run copy and compact.
 func TestStore_Compacted_Run(t *testing.T) {
 	s := compactStore(t, t.TempDir(), func(c *Config) { c.Compaction.Every = time.Millisecond; c.FlushInterval = time.Millisecond })

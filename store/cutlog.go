@@ -62,6 +62,9 @@ func (s *Store) RestartLog(physical int64) error {
 	if s.log.Max() > s.log.Min() {
 		s.cfg.Log.Warn("the log is older than all that the master still has and is dropped", "from", s.log.Min(), "physical", s.log.Max(), "master", physical)
 	}
+	if _, err := s.sync(); err != nil { // only what is on the disk is copied
+		return err
+	}
 	if err := s.keepCompacted(); err != nil {
 		return err
 	}
@@ -171,6 +174,11 @@ func (s *Store) endLog(physical int64, last commitlog.End, drop func() error) er
 	}
 	if err := s.writeDirty(); err != nil { // cut reads them from the files
 		return s.queuesFailed(err)
+	}
+	if s.compact.logs.Load() != nil { // a start that finds no file of a queue has it go on where its compaction log ends
+		if err := s.queues.Sync(); err != nil {
+			return s.queuesFailed(err)
+		}
 	}
 	if _, err := s.log.Sync(); err != nil { // what stays is taken to be on the disk then
 		return err
