@@ -85,3 +85,18 @@ func TestService_Pull_ManyByProperties(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Messages that cannot be read yet, however many, are waited for: the pool would find nothing, and give the pull back to a turn.
+func TestService_Pull_ManyHiddenByProperties(t *testing.T) {
+	d := newDesk(t)
+	d.cfg.PropertyFilter, d.visible = true, 3
+	d.open()
+	d.add(slices.Repeat([]string{"a"}, 3+scanInTurn+1)...)
+	d.pull(1, "subscription=a > 1", "expressionType=SQL92", "queueOffset=3")
+	if d.want(); len(d.offloaded) != 0 {
+		t.Errorf("%d calls went to the pool", len(d.offloaded))
+	}
+	d.visible = 4
+	d.room.Wake(d.turn(), d.queue("T", 0))
+	d.want("1: 0 FOUND nextBegin=4 min=0 max=68 m3")
+}

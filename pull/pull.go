@@ -54,6 +54,8 @@ type Queues interface {
 	Queue(topic string, id int32) *consumequeue.Queue
 	Get(q *consumequeue.Queue, r store.Read, dst []byte) ([]byte, store.ReadResult)
 	InMemory(q *consumequeue.Queue, offset int64) bool
+	// MaxVisible is the offset behind the last message that can be read.
+	MaxVisible(q *consumequeue.Queue) int64
 }
 
 // Clients answers what live consumers have subscribed. The group is unknown when no consumer of it is connected.
@@ -285,7 +287,7 @@ func unsupported(kind string) error {
 // read answers from the queue, or parks; where the disk has to be waited for, or a filter looks into many messages, the pool
 // does it: so long a turn would hold up all others.
 func (s *Service) read(c *protocol.Call, h *protocol.PullMessageRequest, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, of *stretch, want choice) error {
-	if want.Wants() != nil && h.QueueOffset >= q.Min() && q.Max()-h.QueueOffset > scanInTurn {
+	if want.Wants() != nil && h.QueueOffset >= q.Min() && s.cfg.Queues.MaxVisible(q)-h.QueueOffset > scanInTurn {
 		s.cfg.Offload(c, func(_ context.Context, c *protocol.Call) error {
 			return s.readPooled(c, q, cfg, group, of, want, false)
 		})

@@ -165,6 +165,7 @@ func (d queuesOf) Find(name []byte, id int32) *consumequeue.Queue {
 	return d.queues[fmt.Sprintf("%s/%d", name, id)]
 }
 func (d queuesOf) Queue(name string, id int32) *consumequeue.Queue { return d.queue(name, id) }
+func (d queuesOf) MaxVisible(q *consumequeue.Queue) int64          { return min(q.Max(), d.visible) }
 
 // Get answers as store.Get does, with the offsets of the messages as their records.
 func (d queuesOf) Get(q *consumequeue.Queue, r store.Read, dst []byte) ([]byte, store.ReadResult) {
