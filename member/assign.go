@@ -45,14 +45,19 @@ func (s *Service) Assignment(c *protocol.Call) error {
 		return protocol.Errorf(protocol.SystemError, "the body has no topic")
 	case d.MessageModel == "":
 		return protocol.Errorf(protocol.SystemError, "the body has no messageModel that is known")
-	case topic.IsLMQ(d.Topic) && d.MessageModel == protocol.Clustering:
-		return s.assign(c, d, []protocol.MessageQueue{{Topic: d.Topic, BrokerName: s.cfg.Broker}})
 	}
-	if queues, ok := s.cfg.Routes.Queues(d.Topic); ok {
+	queues, ok := []protocol.MessageQueue{{Topic: d.Topic, BrokerName: s.cfg.Broker}}, true
+	if !topic.IsLMQ(d.Topic) || d.MessageModel != protocol.Clustering {
+		queues, ok = s.cfg.Routes.Queues(d.Topic)
+	}
+	if ok && d.StrategyName != costly {
 		return s.assign(c, d, queues)
 	}
 	s.cfg.Offload(c, func(ctx context.Context, c *protocol.Call) error {
-		return s.assign(c, d, s.cfg.Routes.Ask(ctx, d.Topic))
+		if !ok {
+			queues = s.cfg.Routes.Ask(ctx, d.Topic)
+		}
+		return s.assign(c, d, queues)
 	})
 	return nil
 }
@@ -106,7 +111,8 @@ func (s *Service) share(d *protocol.QueryAssignmentRequestBody, mode *protocol.S
 }
 
 // SetMode serves SET_MESSAGE_REQUEST_MODE (401): it keeps how a group gets the messages of a topic, which its members learn
-// with their next question. A group that is unknown is made where the broker may. Body: SetMessageRequestModeRequestBody. It may block. Source: Java QueryAssignmentProcessor.
+// with their next question. A group that is unknown is made where the broker may. Body: SetMessageRequestModeRequestBody. It may
+// block. Source: Java QueryAssignmentProcessor.
 func (s *Service) SetMode(ctx context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
 	var d protocol.SetMessageRequestModeRequestBody
 	if err := read(c, &d); err != nil {

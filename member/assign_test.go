@@ -170,6 +170,12 @@ func TestService_Assignment(t *testing.T) {
 	check(ask("c2", "g", "BROADCASTING", "AVG", "T"), list("PULL", "T:0", "T:1"))
 	check(ask("c1", "g", "CLUSTERING", "AVG", "U"), list("PULL", "U:0"))
 	check(ask("c1", "g", "CLUSTERING", "AVG", "%LMQ%x"), list("PULL", "%LMQ%x:0"))
+	offloaded := b.offloaded
+	check(ask("c1", "g", "CLUSTERING", "CONSISTENT_HASH", "T"), list("PULL", "T:1"))
+	check(ask("c2", "g", "CLUSTERING", "CONSISTENT_HASH", "%LMQ%x"), list("PULL", "%LMQ%x:0"))
+	if b.offloaded != offloaded+2 {
+		t.Error("the turn hashed all members of the group")
+	}
 	check(ask("c3", "g", "CLUSTERING", "AVG", "T"), list("PULL")) // not a member: takes all from it
 	check(ask("c1", "g", "CLUSTERING", "AVG", "none"), "{}")      // keeps what it has
 	check(ask("c1", "nobody", "CLUSTERING", "AVG", "T"), "{}")
