@@ -4,7 +4,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 )
 
 // GroupConfig is the configuration of a consumer group on one broker, in the shape of Java's
@@ -93,7 +92,8 @@ func (t *RetryType) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// RetryPolicy says how long a group waits before it gets a message again. Source: Java GroupRetryPolicy.
+// RetryPolicy says how long a group waits before it gets a message again. Proxies follow it, no broker does. Source: Java
+// GroupRetryPolicy.
 type RetryPolicy struct {
 	Customized  *CustomizedRetry  `json:"customizedRetryPolicy"`
 	Exponential *ExponentialRetry `json:"exponentialRetryPolicy"`
@@ -113,40 +113,13 @@ type ExponentialRetry struct {
 }
 
 // Defaults gives the policy Java's delays.
-func (p *CustomizedRetry) Defaults() { p.NextMs = slices.Clone(defaultRetry) }
+func (p *CustomizedRetry) Defaults() {
+	p.NextMs = []int64{1000, 5000, 10_000, 30_000, 60_000, 120_000, 180_000, 240_000, 300_000, 360_000, 420_000, 480_000,
+		540_000, 600_000, 1_200_000, 1_800_000, 3_600_000, 7_200_000}
+}
 
 // Defaults gives the policy Java's delays.
 func (p *ExponentialRetry) Defaults() { *p = ExponentialRetry{5000, 7_200_000, 2} }
-
-var defaultRetry = []int64{1000, 5000, 10_000, 30_000, 60_000, 120_000, 180_000, 240_000, 300_000, 360_000, 420_000, 480_000,
-	540_000, 600_000, 1_200_000, 1_800_000, 3_600_000, 7_200_000}
-
-// Delay returns the wait before the next delivery, after a message was consumed in vain so many times. The customized
-// policy starts two steps late, because the first two delay levels are too short for a retry; the exponential one
-// counts to 32 at most. Source: Java CustomizedRetryPolicy, ExponentialRetryPolicy.
-func (p *RetryPolicy) Delay(reconsumed int32) time.Duration {
-	reconsumed = max(reconsumed, 0)
-	if p.Type == Exponential {
-		e := p.Exponential
-		if e == nil {
-			e = new(ExponentialRetry)
-			e.Defaults()
-		}
-		delay := e.InitialMs
-		for range min(reconsumed, 32) {
-			if delay >= e.MaxMs {
-				break
-			}
-			delay *= max(e.Multiplier, 1)
-		}
-		return time.Duration(min(delay, e.MaxMs)) * time.Millisecond
-	}
-	next := defaultRetry
-	if p.Customized != nil && len(p.Customized.NextMs) > 0 {
-		next = p.Customized.NextMs
-	}
-	return time.Duration(next[min(int(reconsumed)+2, len(next)-1)]) * time.Millisecond
-}
 
 func (p *RetryPolicy) equal(q *RetryPolicy) bool {
 	if p.Type != q.Type || (p.Customized == nil) != (q.Customized == nil) || (p.Exponential == nil) != (q.Exponential == nil) {

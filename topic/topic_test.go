@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"rocketd/internal/laxjson"
 )
@@ -133,24 +132,6 @@ func TestPerm(t *testing.T) {
 	}
 	if Perm(8).Valid() || Perm(-1).Valid() {
 		t.Error("unknown bits are valid")
-	}
-}
-
-// The delays are those of Java: from the third level on, or doubled from five seconds.
-func TestRetryPolicy_Delay(t *testing.T) {
-	custom, doubling := RetryPolicy{Type: Customized}, RetryPolicy{Type: Exponential}
-	for _, c := range []struct {
-		p    RetryPolicy
-		n    int32
-		want time.Duration
-	}{
-		{custom, 0, 10 * time.Second}, {custom, 1, 30 * time.Second}, {custom, 99, 2 * time.Hour}, {custom, -1, 10 * time.Second},
-		{doubling, 0, 5 * time.Second}, {doubling, 3, 40 * time.Second}, {doubling, 32, 2 * time.Hour}, {doubling, 1 << 30, 2 * time.Hour},
-		{RetryPolicy{Customized: &CustomizedRetry{[]int64{7}}}, 5, 7 * time.Millisecond},
-	} {
-		if got := c.p.Delay(c.n); got != c.want {
-			t.Errorf("%s after %d: %v, want %v", c.p.Type, c.n, got, c.want)
-		}
 	}
 }
 
