@@ -142,6 +142,29 @@ func TestRegistrar_ManyTopics(t *testing.T) {
 	<-n.left
 }
 
+// With enableSingleTopicRegister a new topic costs no other one its route at a NameServer that forgets what a registration does not
+// mention.
+func TestRegistrar_SingleTopic(t *testing.T) {
+	namesrv := startNamesrv(t, "deleteTopicWithBrokerRegistration=true")
+	h := open(t, t.TempDir(), "namesrvAddr="+namesrv, "brokerName=a", "enableSingleTopicRegister=true")
+	h.send("New", "x")
+	names := h.broker.registrar.namesrv
+	known := func(topic string) func() bool {
+		return func() bool {
+			r, err := names.Route(t.Context(), namesrv, topic)
+			return err == nil && len(r.QueueDatas) == 1 && r.QueueDatas[0].BrokerName == "a" && r.QueueDatas[0].Perm == 6
+		}
+	}
+	h.until("the route of the new topic", known("New"))
+	h.send("Newer", "x")
+	h.until("the route of the next one", known("Newer"))
+	for _, name := range []string{"New", "TBW102", "DefaultCluster"} {
+		if _, err := names.Route(t.Context(), namesrv, name); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // Two masters with one name and id hear of each other, say so once, and again when one of them is gone.
 func TestRegistrar_TwoMasters(t *testing.T) {
 	namesrv := startNamesrv(t)

@@ -184,10 +184,30 @@ func (t *teller) changed(ctx context.Context) error {
 	if len(some) == 0 {
 		return nil
 	}
-	if t.register(ctx, some, version) == nil {
+	register := t.register
+	if t.id.id == 0 && len(t.infos(some)) == 0 && t.settings.Bool("enableSingleTopicRegister") {
+		register = t.singly
+	}
+	if register(ctx, some, version) == nil {
 		return nil
 	}
 	return t.whole(ctx) // a name server that just started takes nothing but the whole
+}
+
+// singly registers plain topics one by one. A NameServer with deleteTopicWithBrokerRegistration takes what is in a registration for
+// all that there is. Source: Java BrokerController.registerSingleTopicAll.
+func (t *teller) singly(ctx context.Context, configs map[string]*topic.Config, _ protocol.DataVersion) error {
+	for name, c := range t.live.mask(configs) {
+		one, cancel := context.WithTimeout(ctx, t.settings.Duration("registerBrokerTimeoutMills"))
+		err := t.namesrv.RegisterTopic(one, t.addr, name, protocol.QueueData{
+			BrokerName: t.id.name, Perm: int32(c.Perm), ReadQueueNums: c.ReadQueueNums, WriteQueueNums: c.WriteQueueNums, TopicSysFlag: c.SysFlag,
+		})
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // register registers topics in one request; so many that no NameServer would take it, in several.

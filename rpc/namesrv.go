@@ -60,6 +60,16 @@ func (n *Namesrv) Register(ctx context.Context, addr string, req *protocol.Regis
 	return reg, nil
 }
 
+// RegisterTopic announces the queues that a broker has of one topic. A name server that does not know the broker passes it over.
+func (n *Namesrv) RegisterTopic(ctx context.Context, addr, topic string, queues protocol.QueueData) error {
+	body, err := (&protocol.TopicRouteData{QueueDatas: []protocol.QueueData{queues}}).Marshal()
+	if err != nil {
+		return err
+	}
+	_, err = call(ctx, n.inv, addr, protocol.RegisterTopicInNamesrv, &protocol.RegisterTopicRequest{Topic: topic}, body, nil)
+	return err
+}
+
 // Unregister takes a broker out of the routes.
 func (n *Namesrv) Unregister(ctx context.Context, addr string, req *protocol.UnRegisterBrokerRequest) error {
 	_, err := call(ctx, n.inv, addr, protocol.UnregisterBroker, req, nil, nil)

@@ -67,6 +67,18 @@ func TestNamesrv_Register(t *testing.T) {
 	}
 }
 
+func TestNamesrv_RegisterTopic(t *testing.T) {
+	f := &fake{}
+	if err := NewNamesrv(f).RegisterTopic(context.Background(), "ns", "T", protocol.QueueData{BrokerName: "a", Perm: 6, ReadQueueNums: 4, WriteQueueNums: 4}); err != nil {
+		t.Fatal(err)
+	}
+	f.field(t, "topic", "T")
+	var r protocol.TopicRouteData
+	if err := r.Unmarshal(f.asked.Body); err != nil || f.asked.Code != protocol.RegisterTopicInNamesrv || len(r.QueueDatas) != 1 || r.QueueDatas[0].BrokerName != "a" {
+		t.Errorf("request is %d %s, %v", f.asked.Code, f.asked.Body, err)
+	}
+}
+
 // A code that is no success is an error that names it; what the transport says is passed on.
 func TestNamesrv_Errors(t *testing.T) {
 	f := &fake{code: protocol.TopicNotExist}
