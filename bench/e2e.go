@@ -13,9 +13,6 @@ import (
 // the consumer's hands, through pulls that the broker holds back until there is something. Every message is
 // accounted for by its identity: a group has received it once, or it is missing.
 func E2E(ctx context.Context, cfg Config) (*Result, error) {
-	if cfg.Size < idSize {
-		return nil, errors.New("e2e needs a --size of at least 24 bytes, for the identity of a message")
-	}
 	r, err := newRun(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -33,6 +30,9 @@ func E2E(ctx context.Context, cfg Config) (*Result, error) {
 
 // newExchange adds both sides' connections to a run.
 func newExchange(r *run) (*exchange, error) {
+	if r.cfg.Size < idSize {
+		return nil, errors.New("--size must be at least 24 bytes, which the identity of a message takes")
+	}
 	s, err := newSending(r)
 	if err != nil {
 		return nil, err
