@@ -40,6 +40,7 @@ func TestService_Unreadable(t *testing.T) {
 		time.Sleep(time.Until(time.UnixMilli(at - 3000)))
 		broken.Store(true)
 		time.Sleep(20 * time.Second)
+		synctest.Wait()
 		if n := len(w.logs.list); n != 1 {
 			t.Errorf("%d complaints: %q", n, w.logs.list)
 		}
