@@ -75,7 +75,7 @@ func (b *Broker) buildServices() error {
 		b.member.Notify(t, group, peers)
 	})
 	b.put = put.New(put.Config{
-		Log:          b.appendable(),
+		Log:          b.store,
 		Elsewhere:    b.elsewhere(),
 		SyncFlush:    b.syncFlush,
 		FlushTimeout: s.Duration("syncFlushTimeout"),
@@ -186,26 +186,14 @@ func (b *Broker) buildServices() error {
 	return nil
 }
 
-// appendable is the log for put. That of a slave takes nothing but what its master has, whoever acts for the master.
-func (b *Broker) appendable() put.Log {
-	if b.isSlave() {
-		return copied{b.store}
-	}
-	return b.store
-}
-
-// elsewhere is where what is not for a client goes on a slave; nil on a master.
+// elsewhere is where what put is given goes on a slave, whose log takes nothing but what its master has, whoever acts for the
+// master; nil on a master.
 func (b *Broker) elsewhere() func(context.Context, [][]byte) (int, error) {
 	if b.isSlave() {
 		return b.escape
 	}
 	return nil
 }
-
-// copied is the log of a slave.
-type copied struct{ *store.Store }
-
-func (copied) Append(*store.Batch, time.Time) error { return put.ErrCopy }
 
 // wakeAll lets every held request look again.
 func (b *Broker) wakeAll() {

@@ -25,39 +25,25 @@ type parcel struct {
 	err     error
 }
 
-// away hands over what is staged. Where too much is under way, or nobody carries it, it is refused at once.
-func (b *Batch) away(t *protocol.Turn) {
+// away hands over what is staged. It returns false where too much is under way, or some of it cannot be carried.
+func (b *Batch) away() bool {
 	p := &parcel{batch: b}
-	keep := true
 	for i := range b.staged {
 		s := &b.staged[i]
 		if s.err != nil || s.n != 1 {
-			keep = false
+			return false
 		}
+		p.records = append(p.records, slices.Clone(b.log.Record(s.first)))
+		p.outs = append(p.outs, Outcome{Queue: b.log.At(s.first).Queue, Offset: -1, Physical: -1})
 	}
-	if keep {
-		p.staged, p.uniq = slices.Clone(b.staged), slices.Clone(b.uniq)
-		for i := range p.staged {
-			p.records = append(p.records, slices.Clone(b.log.Record(p.staged[i].first)))
-			p.outs = append(p.outs, Outcome{Queue: b.log.At(p.staged[i].first).Queue, Offset: -1, Physical: -1})
-		}
-		b.svc.away.Add(1)
-		select {
-		case b.svc.parcels <- p:
-		default:
-			b.svc.away.Add(-1)
-			keep = false
-		}
-	}
-	if !keep {
-		for i := range b.staged {
-			s := &b.staged[i]
-			out := Outcome{Status: Refused, Err: ErrCopy, Uniq: b.uniq[s.uniqFrom:s.uniqTo]}
-			if s.err != nil {
-				out.Err = s.err
-			}
-			s.answer(t, s.ticket, &out)
-		}
+	p.staged, p.uniq = slices.Clone(b.staged), slices.Clone(b.uniq)
+	b.svc.away.Add(1)
+	select {
+	case b.svc.parcels <- p:
+		return true
+	default:
+		b.svc.away.Add(-1)
+		return false
 	}
 }
 

@@ -147,15 +147,18 @@ func (b *Batch) Commit(t *protocol.Turn) {
 	if len(b.staged) == 0 {
 		return
 	}
-	if b.svc.cfg.Elsewhere != nil {
-		b.away(t)
+	carried := b.svc.cfg.Elsewhere != nil
+	if carried && b.away() {
 		b.clear()
 		return
 	}
 	if b.term != b.svc.term.Load() {
 		b.settle(t)
 	}
-	err := b.svc.cfg.Log.Append(&b.log, t.Now)
+	err := ErrCopy
+	if !carried {
+		err = b.svc.cfg.Log.Append(&b.log, t.Now)
+	}
 	if err == nil {
 		visible := b.svc.cfg.Log.Visible()
 		b.svc.account(&b.log, func(q *consumequeue.Queue, end int64) { b.grew(t, q, end, visible) })
