@@ -60,8 +60,9 @@ type logged struct {
 	fromMs int64 // not before: that of another set may have come late, and its acknowledgements behind it
 }
 
-// follow reads on in a revive queue, and delivers again what is open of the check points whose time is over.
-func (r *reviver) follow(ctx context.Context, q *reviveQueue, now time.Time) {
+// follow reads on in a revive queue, and delivers again what is open of the check points whose time is over, as much as one write
+// takes. more says that there may be others, which need not wait for the next look.
+func (r *reviver) follow(ctx context.Context, q *reviveQueue, now time.Time) (more bool) {
 	s := r.s
 	name := []byte(topic.ReviveTopic(s.cfg.Cluster))
 	behind := s.cfg.TimerBehind() // asked first: what it has brought by then is read now
@@ -71,7 +72,7 @@ func (r *reviver) follow(ctx context.Context, q *reviveQueue, now time.Time) {
 	}
 	q.endMs = min(q.endMs, now.UnixMilli()) // the clock was set back
 	done, handled := 0, int64(-1)
-	for ; done < len(q.waiting) && !r.full(); done++ {
+	for ; done < len(q.waiting) && !r.full() && ctx.Err() == nil; done++ {
 		l := q.waiting[done]
 		if ahead := l.ck.ReviveMs() - now.UnixMilli(); ahead > farAhead.Milliseconds() && !s.cfg.Slave() {
 			r.put(r.journal.checkpoint(l.ck, q.id, now.UnixMilli()))
@@ -90,11 +91,12 @@ func (r *reviver) follow(ctx context.Context, q *reviveQueue, now time.Time) {
 		handled = l.offset
 	}
 	if done == 0 {
-		return
+		return false
 	}
+	more = r.full()
 	if err := r.commit(ctx, now); err != nil {
 		r.complain(now, err)
-		return
+		return false
 	}
 	for _, l := range q.waiting[:done] {
 		if q.byKey[l.key] == l {
@@ -103,6 +105,7 @@ func (r *reviver) follow(ctx context.Context, q *reviveQueue, now time.Time) {
 	}
 	q.waiting = append(q.waiting[:0], q.waiting[done:]...)
 	s.cfg.Offsets.Commit([]byte(topic.ReviveGroup), name, q.id, handled)
+	return more
 }
 
 // full tells whether to write what is staged before more is. What goes to other sets goes by check points: of one that they take

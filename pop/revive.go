@@ -66,6 +66,7 @@ func (s *Service) Run(ctx context.Context) error {
 	tick := time.NewTicker(tickMs * time.Millisecond)
 	defer tick.Stop()
 	var read, pruned time.Time
+	more := false // is due in the revive topic
 	for {
 		select {
 		case <-tick.C:
@@ -75,10 +76,10 @@ func (s *Service) Run(ctx context.Context) error {
 		now := time.Now()
 		r.expire(ctx, now)
 		r.away = ""
-		if now.Sub(read) >= s.cfg.ReviveInterval {
-			read = now
+		if more || now.Sub(read) >= s.cfg.ReviveInterval {
+			read, more = now, false
 			for _, q := range r.queues {
-				r.follow(ctx, q, now)
+				more = r.follow(ctx, q, now) || more
 			}
 		}
 		if now.Sub(pruned) >= time.Minute {
@@ -204,6 +205,9 @@ func (r *reviver) complain(now time.Time, err error) {
 func (r *reviver) commit(ctx context.Context, now time.Time) error {
 	if r.staged == 0 {
 		return nil
+	}
+	if r.s.cfg.Slave() { // what another set has of a check point that it has not wholly would come again from the master
+		ctx = context.WithoutCancel(ctx)
 	}
 	stored, err := r.courier.Commit(ctx, now)
 	for _, m := range r.moved[:min(stored, len(r.moved))] {

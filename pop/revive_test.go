@@ -2,6 +2,7 @@ package pop
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"rocketd/message"
 	"rocketd/protocol"
 	"rocketd/store"
+	"rocketd/store/consumequeue"
 	"rocketd/topic"
 )
 
@@ -199,4 +201,91 @@ func TestService_Revive_Many(t *testing.T) {
 	d.pass(15 * time.Second)
 	want(t, "again", bodies(d.pop()), "b c e f")
 	want(t, "waiting", len(d.revive.queues[0].waiting), 0)
+}
+
+// sets takes records as other sets do: as many as it has room for. With end, the duty ends while it is at work.
+type sets struct {
+	room   int
+	end    context.CancelFunc
+	staged []string
+	took   []string
+}
+
+func (c *sets) Stage(_ *consumequeue.Queue, m *message.Draft, _ int64) {
+	c.staged = append(c.staged, string(m.Body))
+}
+
+func (c *sets) Commit(ctx context.Context, _ time.Time) (n int, err error) {
+	if c.end != nil {
+		c.end()
+	}
+	for _, body := range c.staged {
+		if err = ctx.Err(); err == nil && c.room == 0 {
+			err = errors.New("no room")
+		}
+		if err != nil {
+			break
+		}
+		c.room--
+		n++
+		c.took = append(c.took, body)
+	}
+	c.staged = nil
+	return n, err
+}
+
+// What a slave that acts for its master brings to other sets goes by check points, one right after the other: of one that they take
+// in part the rest comes later, and one that is begun when the duty ends is brought wholly. How far that came is what the master
+// takes over.
+func TestService_Revive_Acting(t *testing.T) {
+	slave, c := false, new(sets)
+	d := newDesk(t, func(cfg *Config) {
+		cfg.MaxLeases, cfg.Slave, cfg.Acting = 0, func() bool { return slave }, func() bool { return slave }
+	})
+	d.send("T", 0, "a", "b", "c", "d", "e", "f", "g", "h")
+	for range 4 {
+		d.pop("maxMsgNums=2")
+	}
+	d.now = start.Add(20 * time.Second)
+	d.timer()
+	slave = true
+	d.revive = d.svc.newReviver()
+	d.revive.courier = c
+	ctx, cancel := context.WithCancel(t.Context())
+	follow := func(room int, more bool, took string, committed int64) {
+		t.Helper()
+		c.room = room
+		want(t, "more", d.revive.follow(ctx, d.revive.queues[0], d.now), more)
+		want(t, "brought", strings.Join(c.took, " "), took)
+		want(t, "committed", d.committed(topic.ReviveGroup, topic.ReviveTopic("C"), 0), committed)
+	}
+	follow(9, true, "a b", 0)
+	follow(1, false, "a b c", 0)
+	follow(9, true, "a b c d", 1)
+	c.end = cancel
+	follow(9, true, "a b c d e f", 2)
+	follow(9, false, "a b c d e f", 2)
+}
+
+// A pop that waits at a slave which acts for its master is looked at while that acts, and not afterwards.
+func TestService_Answer_Acting(t *testing.T) {
+	acting := true
+	d := newDesk(t, func(cfg *Config) {
+		cfg.Slave, cfg.Acting, cfg.Taking = func() bool { return true }, func() bool { return acting }, func() bool { return false }
+	})
+	waits := func() int32 {
+		want(t, "an answer at once", d.ask("pollTime=60000"), (*protocol.Command)(nil))
+		return d.opaque
+	}
+	opaque := waits()
+	d.send("T", 0, "a")
+	a := d.answer(opaque)
+	if a == nil {
+		t.Fatal("it waits on")
+	}
+	want(t, "acting", bodies(d.read(a)), "a")
+	opaque = waits()
+	acting = false
+	d.send("T", 0, "b")
+	want(t, "not acting any more", d.answer(opaque), (*protocol.Command)(nil))
 }

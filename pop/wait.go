@@ -83,7 +83,7 @@ func (s *Service) Answer(t *protocol.Turn, w *Waiter, expired bool) (keep bool) 
 	switch {
 	case expired:
 		s.none(t, w, false)
-	case !s.cfg.Taking():
+	case s.Closed() != nil:
 		return true
 	case w.notify:
 		if !s.has(&w.ask, t.Now.UnixMilli()) {
