@@ -1,13 +1,17 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"rocketd/message"
+	"rocketd/protocol"
 	"rocketd/put"
+	"rocketd/rpc"
 	"rocketd/store"
 	"rocketd/topic"
 )
@@ -86,5 +90,68 @@ func TestSet_Escape(t *testing.T) {
 	}
 	if got := slave.broker.store.MaxPhysical(); got != end {
 		t.Errorf("the slave's log grew from %d to %d", end, got)
+	}
+}
+
+// mute notes whom it is to ask, and answers in the name of one only.
+type mute struct {
+	answers string
+	asked   []string
+	then    func()
+}
+
+func (m *mute) Invoke(ctx context.Context, addr string, _ *protocol.Command) (*protocol.Command, error) {
+	m.asked = append(m.asked, addr)
+	if m.then != nil {
+		m.then()
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if addr != m.answers {
+		return nil, errors.New("no answer")
+	}
+	taken := &protocol.Command{Code: protocol.Success}
+	taken.Set("msgId", "1")
+	taken.Set("queueId", "0")
+	taken.Set("queueOffset", "0")
+	return taken, nil
+}
+
+// A set that does not answer may have the message all the same: it is asked once, for one of its queues. A duty that ends breaks no
+// question off, and puts none to another set.
+func TestBroker_Flee(t *testing.T) {
+	for _, key := range [][]byte{nil, []byte("k")} {
+		f := flight{topic: "T", key: key}
+		for _, set := range []string{"a", "b", "c"} {
+			for q := range int32(4) {
+				f.to = append(f.to, refuge{set, set, q})
+			}
+		}
+		flee := func(m *mute) error {
+			ctx, cancel := context.WithCancel(t.Context())
+			if m.then != nil {
+				m.then = cancel
+			}
+			defer cancel()
+			b := &Broker{brokers: rpc.NewBroker(m)}
+			return b.flee(ctx, &f)
+		}
+		for range 20 {
+			none, one := new(mute), &mute{answers: "b"}
+			if err := flee(none); err == nil || len(none.asked) != 3 || len(slices.Compact(slices.Sorted(slices.Values(none.asked)))) != 3 {
+				t.Errorf("asked %q: %v", none.asked, err)
+			}
+			if err := flee(one); err != nil {
+				t.Errorf("asked %q: %v", one.asked, err)
+			}
+			end := &mute{answers: "a", then: func() {}}
+			if err := flee(end); len(end.asked) != 1 || (err == nil) != (end.asked[0] == "a") || errors.Is(err, context.Canceled) {
+				t.Errorf("asked %q while the duty ended: %v", end.asked, err)
+			}
+		}
+		if len(f.to) != 12 || f.to[11].queue != 3 {
+			t.Error("the places are changed")
+		}
 	}
 }
