@@ -63,8 +63,8 @@ func (b *Broker) rows() []dispatch.Row {
 		turn(protocol.UpdateConsumerOffset, b.query.Commit),
 		turn(protocol.GetMaxOffset, b.query.Max),
 		turn(protocol.GetMinOffset, b.query.Min),
-		pool(protocol.SearchOffsetByTimestamp, b.query.ByTime),
-		pool(protocol.GetEarliestMsgStoretime, b.query.Earliest),
+		turn(protocol.SearchOffsetByTimestamp, b.query.ByTime),
+		turn(protocol.GetEarliestMsgStoretime, b.query.Earliest),
 		pool(protocol.ViewMessageById, b.query.ByID),
 		turn(protocol.QueryMessage, b.byKey),
 

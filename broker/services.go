@@ -157,7 +157,7 @@ func (b *Broker) buildServices() error {
 	}
 	b.openLite()
 	b.query = query.New(query.Config{Topics: b.topics, Groups: b.groups, Store: b.store, Offsets: b.offsets,
-		Mappings: b.mappings, Elsewhere: elsewhere, Offload: b.forward})
+		Offload: b.offload, Mappings: b.mappings, Elsewhere: elsewhere, Forward: b.forward})
 	b.keys = query.NewKeys(query.KeysConfig{Index: b.index, Store: b.store, Offload: b.offload})
 	b.member = member.New(member.Config{
 		Topics: b.topics, Groups: groups{b}, Clients: b.clients, Offload: b.offload,

@@ -41,8 +41,8 @@ const indexTags = "T"
 type KeysConfig struct {
 	Index Index
 	Store Records
-	// Offload hands a call to the pool; an error that run returns is answered.
-	Offload func(c *protocol.Call, run func(ctx context.Context, c *protocol.Call) error)
+	// Offload hands a call to the pool.
+	Offload Pool
 }
 
 // Keys serves QUERY_MESSAGE.

@@ -47,12 +47,17 @@ type Config struct {
 	Groups  Groups
 	Store   Store
 	Offsets Offsets
-	// Mappings knows the static topics; nil is none. Elsewhere asks the brokers that have a part of them, and Offload hands a call
-	// that waits for them to a pool; an error that run returns is answered.
+	// Offload hands a call that reads records to the pool.
+	Offload Pool
+	// Mappings knows the static topics; nil is none. Elsewhere asks the brokers that have a part of them, and Forward is Offload for
+	// a call that waits for them.
 	Mappings  Mappings
 	Elsewhere Elsewhere
-	Offload   func(c *protocol.Call, run func(ctx context.Context, c *protocol.Call) error)
+	Forward   Pool
 }
+
+// Pool has run answer a call out of the turn; an error that it returns is answered.
+type Pool func(c *protocol.Call, run func(ctx context.Context, c *protocol.Call) error)
 
 // Service serves the codes 14, 15, 29, 30, 31, 32 and 33.
 type Service struct {
@@ -189,32 +194,44 @@ func (s *Service) min(name []byte, id int32) int64 {
 	return 0
 }
 
-func answerOffset(c *protocol.Call, offset int64) {
+func answerOffset(c *protocol.Call, offset int64) { answer(c, "offset", offset) }
+
+func answer(c *protocol.Call, field string, n int64) {
 	if c.IsOneway() {
 		return
 	}
 	k := c.Ticket()
 	w := k.Open(protocol.Success, "")
-	w.Int("offset", offset)
+	w.Int(field, n)
 	w.Body()
 	w.Send(c.Turn)
 }
 
-// ByTime serves SEARCH_OFFSET_BY_TIMESTAMP, on the pool since it reads records. Fields:
-// SearchOffsetRequestHeader; an unknown or empty queue is 0. Source: storage.md 11.3.
-func (s *Service) ByTime(ctx context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
+// answerLater answers with a number that is looked for on a pool.
+func answerLater(c *protocol.Call, on Pool, field string, look func(ctx context.Context) (int64, error)) error {
+	on(c, func(ctx context.Context, c *protocol.Call) error {
+		n, err := look(ctx)
+		if err == nil {
+			answer(c, field, n)
+		}
+		return err
+	})
+	return nil
+}
+
+// ByTime serves SEARCH_OFFSET_BY_TIMESTAMP. Fields: SearchOffsetRequestHeader; an unknown or empty queue is 0. Source:
+// storage.md 11.3.
+func (s *Service) ByTime(c *protocol.Call) error {
 	var h protocol.SearchOffsetRequest
 	if err := h.Decode(c.Fields); err != nil {
-		return nil, nil, err
+		return err
 	}
-	var out protocol.SearchOffsetResponse
-	var err error
 	if m := s.cfg.Mappings.For([]byte(h.Topic), h.RPC.Logical); m != nil {
-		out.Offset, err = s.byTimeStatic(ctx, &h, m)
-	} else {
-		out.Offset = s.byTime([]byte(h.Topic), h.QueueID, h.Timestamp, h.BoundaryType)
+		return answerLater(c, s.cfg.Forward, "offset", func(ctx context.Context) (int64, error) { return s.byTimeStatic(ctx, &h, m) })
 	}
-	return &out, nil, err
+	return answerLater(c, s.cfg.Offload, "offset", func(context.Context) (int64, error) {
+		return s.byTime([]byte(h.Topic), h.QueueID, h.Timestamp, h.BoundaryType), nil
+	})
 }
 
 func (s *Service) byTime(name []byte, id int32, ms int64, b protocol.Boundary) int64 {
@@ -229,19 +246,15 @@ func (s *Service) byTime(name []byte, id int32, ms int64, b protocol.Boundary) i
 }
 
 // Earliest serves GET_EARLIEST_MSG_STORETIME: when the oldest message of the queue was stored, ms; -1 for none.
-func (s *Service) Earliest(ctx context.Context, c *protocol.Call) (protocol.Fielder, []byte, error) {
+func (s *Service) Earliest(c *protocol.Call) error {
 	var h protocol.GetEarliestMsgStoretimeRequest
 	if err := h.Decode(c.Fields); err != nil {
-		return nil, nil, err
+		return err
 	}
-	var out protocol.GetEarliestMsgStoretimeResponse
-	var err error
 	if m := s.cfg.Mappings.For([]byte(h.Topic), h.RPC.Logical); m != nil {
-		out.Timestamp, err = s.earliestStatic(ctx, &h, m)
-	} else {
-		out.Timestamp = s.earliest([]byte(h.Topic), h.QueueID)
+		return answerLater(c, s.cfg.Forward, "timestamp", func(ctx context.Context) (int64, error) { return s.earliestStatic(ctx, &h, m) })
 	}
-	return &out, nil, err
+	return answerLater(c, s.cfg.Offload, "timestamp", func(context.Context) (int64, error) { return s.earliest([]byte(h.Topic), h.QueueID), nil })
 }
 
 func (s *Service) earliest(name []byte, id int32) int64 {

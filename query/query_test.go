@@ -120,8 +120,16 @@ func newDesk(t *testing.T) *desk {
 	for i, ms := range []int64{1000, 2000, 2000, 3000} {
 		d.add("T", fmt.Sprint("m", i), nil, ms)
 	}
-	d.svc = New(Config{Topics: topics{}, Groups: groups{}, Store: records{d.store, d}, Offsets: offsets{d}})
+	d.svc = New(Config{Topics: topics{}, Groups: groups{}, Store: records{d.store, d}, Offsets: offsets{d}, Offload: inline})
 	return d
+}
+
+// inline is a pool without goroutines.
+func inline(c *protocol.Call, run func(context.Context, *protocol.Call) error) {
+	c.Turn = nil
+	if err := run(context.Background(), c); err != nil {
+		c.Fail(err)
+	}
 }
 
 // add stores a message in queue 0 and returns where it is in the log.
@@ -161,19 +169,6 @@ func (d *desk) call(run func(*protocol.Call) error, oneway bool, fields ...strin
 		s += fmt.Sprintf(" %s=%s", f.Key, f.Value)
 	}
 	return strings.TrimSpace(s + " " + p.answers[0].Remark)
-}
-
-// pooled wraps a handler of the pool as one that call can ask.
-func pooled(run func(context.Context, *protocol.Call) (protocol.Fielder, []byte, error)) func(*protocol.Call) error {
-	return func(c *protocol.Call) error {
-		c.Turn = nil
-		h, body, err := run(context.Background(), c)
-		if err != nil {
-			return err
-		}
-		c.Ticket().Answer(nil, protocol.Success, "", h, body)
-		return nil
-	}
 }
 
 // check asks and compares, and asks once more one-way, which nobody answers.
@@ -250,17 +245,17 @@ func TestService_ByTime(t *testing.T) {
 	}{{999, 0, 0}, {1000, 0, 0}, {1500, 1, 0}, {2000, 1, 2}, {2500, 3, 2}, {3000, 3, 3}, {3001, 4, 3},
 		{math.MaxInt64, 4, 3}, {math.MinInt64, 0, 0}, {-1, 0, 0}} {
 		ms := fmt.Sprintf("timestamp=%d", c.ms)
-		d.check(pooled(d.svc.ByTime), fmt.Sprintf("0 offset=%d", c.lower), "topic=T", "queueId=0", ms)
-		d.check(pooled(d.svc.ByTime), fmt.Sprintf("0 offset=%d", c.lower), "topic=T", "queueId=0", ms, "boundaryType=LOWER")
-		d.check(pooled(d.svc.ByTime), fmt.Sprintf("0 offset=%d", c.upper), "topic=T", "queueId=0", ms, "boundaryType=UPPER")
+		d.check(d.svc.ByTime, fmt.Sprintf("0 offset=%d", c.lower), "topic=T", "queueId=0", ms)
+		d.check(d.svc.ByTime, fmt.Sprintf("0 offset=%d", c.lower), "topic=T", "queueId=0", ms, "boundaryType=LOWER")
+		d.check(d.svc.ByTime, fmt.Sprintf("0 offset=%d", c.upper), "topic=T", "queueId=0", ms, "boundaryType=UPPER")
 	}
-	d.check(pooled(d.svc.ByTime), "0 offset=0", "topic=T", "queueId=1", "timestamp=5")
-	d.check(pooled(d.svc.ByTime), "0 offset=0", "topic=none", "queueId=0", "timestamp=5")
-	d.check(pooled(d.svc.ByTime), "1 the field <timestamp> of SearchOffsetRequestHeader is missing", "topic=T", "queueId=0")
+	d.check(d.svc.ByTime, "0 offset=0", "topic=T", "queueId=1", "timestamp=5")
+	d.check(d.svc.ByTime, "0 offset=0", "topic=none", "queueId=0", "timestamp=5")
+	d.check(d.svc.ByTime, "1 the field <timestamp> of SearchOffsetRequestHeader is missing", "topic=T", "queueId=0")
 
-	d.check(pooled(d.svc.Earliest), "0 timestamp=1000", "topic=T", "queueId=0")
-	d.check(pooled(d.svc.Earliest), "0 timestamp=-1", "topic=T", "queueId=1")
-	d.check(pooled(d.svc.Earliest), "0 timestamp=-1", "topic=none", "queueId=0")
+	d.check(d.svc.Earliest, "0 timestamp=1000", "topic=T", "queueId=0")
+	d.check(d.svc.Earliest, "0 timestamp=-1", "topic=T", "queueId=1")
+	d.check(d.svc.Earliest, "0 timestamp=-1", "topic=none", "queueId=0")
 }
 
 // A record is found by the place where it starts and nowhere else, and only as a message of its topic.

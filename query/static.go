@@ -49,18 +49,6 @@ func plain(items []topic.MappingItem) bool {
 	return len(items) == 1 && items[0].Delta() == 0
 }
 
-// offload answers an offset that is asked for elsewhere.
-func (s *Service) offload(c *protocol.Call, ask func(ctx context.Context) (int64, error)) error {
-	s.cfg.Offload(c, func(ctx context.Context, c *protocol.Call) error {
-		offset, err := ask(ctx)
-		if err == nil {
-			answerOffset(c, offset)
-		}
-		return err
-	})
-	return nil
-}
-
 // committedStatic answers where a group stands: in the newest stretch in which it stands at all.
 func (s *Service) committedStatic(c *protocol.Call, h *protocol.QueryConsumerOffsetRequest, m *topic.Mapping, items []topic.MappingItem) error {
 	for n := len(items) - 1; n >= 0; n-- {
@@ -70,7 +58,7 @@ func (s *Service) committedStatic(c *protocol.Call, h *protocol.QueryConsumerOff
 		}
 		if i.Broker != m.Broker {
 			group, rest := string(h.ConsumerGroup), items[:n+1]
-			return s.offload(c, func(ctx context.Context) (int64, error) { return s.committedElsewhere(ctx, group, m, rest) })
+			return answerLater(c, s.cfg.Forward, "offset", func(ctx context.Context) (int64, error) { return s.committedElsewhere(ctx, group, m, rest) })
 		}
 		if offset, ok := s.committed(h.ConsumerGroup, h.Topic, i.Queue); ok {
 			answerOffset(c, i.ToLogic(offset))
@@ -118,7 +106,7 @@ func (s *Service) locate(c *protocol.Call, h *protocol.UpdateConsumerOffsetReque
 		return true, nil
 	}
 	group, offset := string(h.ConsumerGroup), h.CommitOffset
-	s.cfg.Offload(c, func(ctx context.Context, c *protocol.Call) error {
+	s.cfg.Forward(c, func(ctx context.Context, c *protocol.Call) error {
 		err := s.cfg.Elsewhere.Commit(ctx, i.Broker, group, m.Topic, i.Queue, offset)
 		if err == nil {
 			c.Ticket().Answer(c.Turn, protocol.Success, "", nil, nil)
@@ -140,7 +128,7 @@ func (s *Service) maxStatic(c *protocol.Call, h *protocol.GetMaxOffsetRequest, m
 		return nil
 	}
 	committed := h.Committed
-	return s.offload(c, func(ctx context.Context) (int64, error) {
+	return answerLater(c, s.cfg.Forward, "offset", func(ctx context.Context) (int64, error) {
 		offset, err := s.cfg.Elsewhere.MaxOffset(ctx, i.Broker, m.Topic, i.Queue, committed)
 		return i.ToLogic(offset), err
 	})
@@ -157,7 +145,7 @@ func (s *Service) minStatic(c *protocol.Call, h *protocol.GetMinOffsetRequest, m
 		answerOffset(c, i.SentAt(s.min(h.Topic, i.Queue)))
 		return nil
 	}
-	return s.offload(c, func(ctx context.Context) (int64, error) {
+	return answerLater(c, s.cfg.Forward, "offset", func(ctx context.Context) (int64, error) {
 		offset, err := s.cfg.Elsewhere.MinOffset(ctx, i.Broker, m.Topic, i.Queue)
 		return i.SentAt(offset), err
 	})
