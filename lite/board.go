@@ -21,7 +21,8 @@ type board struct {
 	clients map[string]*client
 	queues  map[string][]*client            // by name of the queue: who subscribes to it
 	wild    map[string]map[string][]*client // by parent and group: the clients of groups that take all lite topics
-	refs    int                             // how many lite topics all clients subscribe to
+	refs    int                             // how many lite topics all clients subscribe to,
+	losses  int                             // and how many they have lost
 	lines   lines
 
 	delayMs func(wild bool) int64 // from when an event finds no room to a look at all of a client's queues
@@ -74,11 +75,7 @@ func (b *board) client(id, group, parent string, peer protocol.Peer, r rules, no
 }
 
 // subscribes tells whether a client subscribes to a queue.
-func (b *board) subscribes(id, queue string) bool {
-	c := b.clients[id]
-	if c == nil {
-		return false
-	}
+func (c *client) subscribes(queue string) bool {
 	_, has := c.topics[queue]
 	return has
 }
@@ -95,11 +92,24 @@ func (b *board) exclude(c *client, queue string) (from []taken) {
 		if x != c && x.group == c.group {
 			b.remove(x, queue)
 			x.lost[queue] = struct{}{}
+			b.losses++
 			from = append(from, taken{x.peer, x.id, x.group, queue})
 		}
 	}
-	delete(c.lost, queue)
 	return from
+}
+
+func (c *client) hasLost(queue string) bool {
+	_, lost := c.lost[queue]
+	return lost
+}
+
+// find ends that a client has lost a queue: it knows.
+func (b *board) find(c *client, queue string) {
+	if c.hasLost(queue) {
+		delete(c.lost, queue)
+		b.losses--
+	}
 }
 
 // add has a client subscribe to a queue. It returns whether that is new.
@@ -163,7 +173,7 @@ func (b *board) replace(c *client, names []string, nowMs int64) (fresh []string,
 			again = append(again, taken{c.peer, c.id, c.group, name})
 			delete(want, name)
 		} else {
-			delete(c.lost, name)
+			b.find(c, name)
 		}
 	}
 	for name := range c.topics {
@@ -188,6 +198,7 @@ func (b *board) drop(id string, nowMs int64) (wake []string) {
 		return nil
 	}
 	delete(b.clients, id)
+	b.losses -= len(c.lost)
 	events := slices.Clone(c.events)
 	for name := range c.topics {
 		b.remove(c, name)

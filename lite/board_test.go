@@ -154,7 +154,7 @@ func TestBoard_Exclusive(t *testing.T) {
 	c2 := b.join("c2", "g", r, 0)
 	from := b.exclude(c2, names("a")[0])
 	b.add(c2, names("a")[0])
-	b.want("lost", say(len(from), from[0].client, b.subscribes("c1", names("a")[0]), b.subscribes("other", names("a")[0])), "1 c1 false true")
+	b.want("lost", say(len(from), from[0].client, b.clients["c1"].subscribes(names("a")[0]), b.clients["other"].subscribes(names("a")[0])), "1 c1 false true")
 	b.dispatch(names("a")[0], "g", nil, 0)
 	b.want("events", b.events(), "c1: c2:a other:")
 
@@ -162,7 +162,7 @@ func TestBoard_Exclusive(t *testing.T) {
 	b.want("named again", say(fresh, len(again)), say(names("c"), 1))
 	_, again, _ = b.replace(b.clients["c1"], names("b"), 0)
 	_, again2, _ := b.replace(b.clients["c1"], names("a", "b"), 0)
-	b.want("it knew", say(len(again), len(again2), b.subscribes("c1", names("a")[0])), "0 0 true")
+	b.want("it knew", say(len(again), len(again2), b.clients["c1"].subscribes(names("a")[0])), "0 0 true")
 }
 
 // What waited for a client that leaves, or no longer subscribes, goes to another one.

@@ -88,11 +88,11 @@ func (s *Service) subscribe(ctx context.Context, peer protocol.Peer, e *protocol
 	return s.addAll(peer, e, r, names)
 }
 
-// full tells whether n more subscriptions are too many. A client counts as one, so that those that subscribe to nothing are bounded
-// too.
+// full tells whether n more subscriptions are too many. Those that clients have lost and do not know of count too. A client counts
+// as one, so that those that subscribe to nothing are bounded too.
 func (s *Service) full(b *board, id string, n int) bool {
 	most := s.cfg.MaxSubscriptions()
-	return b.refs+n > most || b.clients[id] == nil && len(b.clients) >= most
+	return b.refs+b.losses+n > most || b.clients[id] == nil && len(b.clients) >= most
 }
 
 func (s *Service) quota() error {
@@ -103,12 +103,15 @@ func (s *Service) quota() error {
 func (s *Service) addSome(peer protocol.Peer, e *protocol.LiteSubscription, r rules, names []string) error {
 	now := s.cfg.Now().UnixMilli()
 	var from []taken
+	var fresh []string
 	full := false
 	s.on(func(b *board) {
-		n := 0
-		for _, name := range names {
-			if !b.subscribes(e.ClientID, name) {
-				n++
+		n := len(names)
+		if c := b.clients[e.ClientID]; c != nil {
+			for _, name := range names {
+				if c.subscribes(name) || c.hasLost(name) {
+					n--
+				}
 			}
 		}
 		if full = s.full(b, e.ClientID, n); full {
@@ -116,10 +119,18 @@ func (s *Service) addSome(peer protocol.Peer, e *protocol.LiteSubscription, r ru
 		}
 		c := b.client(e.ClientID, e.Group, e.Topic, peer, r, now)
 		for _, name := range names {
+			b.find(c, name)
 			if r.exclusive {
-				from = append(from, b.exclude(c, name)...)
-			} else {
-				delete(c.lost, name)
+				for _, x := range b.exclude(c, name) {
+					from = append(from, x)
+					if r.resetExclusive {
+						s.reset(b, x.group, name, &fromFirst)
+					}
+				}
+			}
+			s.reset(b, e.Group, name, e.OffsetOption)
+			if b.add(c, name) || e.OffsetOption != nil {
+				fresh = append(fresh, name)
 			}
 		}
 	})
@@ -127,23 +138,6 @@ func (s *Service) addSome(peer protocol.Peer, e *protocol.LiteSubscription, r ru
 		return s.quota()
 	}
 	s.tell(from)
-	for _, x := range from {
-		if r.resetExclusive {
-			s.reset(x.group, x.queue, &protocol.OffsetOption{Type: protocol.OffsetPolicy, Value: protocol.PolicyMin})
-		}
-	}
-	for _, name := range names {
-		s.reset(e.Group, name, e.OffsetOption)
-	}
-	var fresh []string
-	s.on(func(b *board) {
-		c := b.client(e.ClientID, e.Group, e.Topic, peer, r, now)
-		for _, name := range names {
-			if b.add(c, name) || e.OffsetOption != nil {
-				fresh = append(fresh, name)
-			}
-		}
-	})
 	s.announce(e.Group, fresh)
 	return nil
 }
@@ -157,7 +151,7 @@ func (s *Service) addAll(peer protocol.Peer, e *protocol.LiteSubscription, r rul
 	s.on(func(b *board) {
 		had := 0
 		if c := b.clients[e.ClientID]; c != nil {
-			had = len(c.topics)
+			had = len(c.topics) + len(c.lost)
 		}
 		if full = s.full(b, e.ClientID, len(names)-had); full {
 			return
@@ -187,31 +181,25 @@ func (s *Service) announce(group string, queues []string) {
 
 func (s *Service) unsubscribe(e *protocol.LiteSubscription) {
 	now := s.cfg.Now().UnixMilli()
-	var left, wake []string
-	resets, group := false, ""
+	var wake []string
 	s.on(func(b *board) {
 		c := b.clients[e.ClientID]
 		if c == nil {
 			return
 		}
-		c.toldMs, resets, group = now, c.rules.resetLeave, c.group
+		c.toldMs = now
 		for _, lite := range e.LiteTopics {
 			name := topic.LiteQueue(e.Topic, lite)
-			delete(c.lost, name)
+			b.find(c, name)
 			had, event := b.remove(c, name)
-			if had {
-				left = append(left, name)
+			if had && c.rules.resetLeave {
+				s.reset(b, c.group, name, &fromFirst)
 			}
 			if event {
 				wake = append(wake, b.dispatch(name, c.group, nil, now)...)
 			}
 		}
 	})
-	if resets {
-		for _, name := range left {
-			s.reset(group, name, &protocol.OffsetOption{Type: protocol.OffsetPolicy, Value: protocol.PolicyMin})
-		}
-	}
 	s.wake(nil, wake)
 }
 
@@ -243,9 +231,11 @@ func (s *Service) tell(from []taken) {
 	}
 }
 
+var fromFirst = protocol.OffsetOption{Type: protocol.OffsetPolicy, Value: protocol.PolicyMin}
+
 // reset has a group begin a queue elsewhere. What it has popped of it counts no more. Source: Java
 // LiteSubscriptionRegistryImpl.resetOffset; a time is not looked for, as there.
-func (s *Service) reset(group, queue string, o *protocol.OffsetOption) {
+func (s *Service) reset(b *board, group, queue string, o *protocol.OffsetOption) {
 	if o == nil {
 		return
 	}
@@ -273,5 +263,5 @@ func (s *Service) reset(group, queue string, o *protocol.OffsetOption) {
 		return
 	}
 	s.cfg.Offsets.Reset(group, queue, 0, target)
-	s.on(func(b *board) { b.lines.clear(queue, group) })
+	b.lines.clear(queue, group)
 }

@@ -106,7 +106,7 @@ type Service struct {
 	bell    chan struct{} // something is popped that Run may have to wake for
 	expiry  expiry        // of Run
 
-	mu    sync.Mutex // guards board; nothing is called out while it is held, but the offset table
+	mu    sync.Mutex // guards board; nothing is called out while it is held, but the tables of offsets and queues
 	board *board
 }
 

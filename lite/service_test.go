@@ -133,6 +133,20 @@ func TestService_Exclusive(t *testing.T) {
 	d.ack("g", "a", 1)
 	d.send("a=a2")
 	want(t, "it does not get it", d.pop("c1", "g")+d.pop("c2", "g"), "210a2")
+
+	for i := range 9 { // c2 takes what c1 has, again and again, and c1 never says that it knows
+		name := fmt.Sprint(i)
+		d.control(protocol.LitePartialAdd, "c1", "g", name)
+		d.control(protocol.LitePartialAdd, "c2", "g", name)
+		d.control(protocol.LitePartialRemove, "c2", "g", name)
+	}
+	b := d.svc.board
+	want(t, "what is lost is bounded", fmt.Sprint(b.refs, b.losses, len(b.clients["c1"].lost)), "2 8 8")
+	want(t, "too many", d.control(protocol.LitePartialAdd, "c1", "g", "x").Code, protocol.LiteSubscriptionQuotaExceeded)
+	want(t, "it takes one back", d.control(protocol.LitePartialAdd, "c1", "g", "0").Code, 0)
+	want(t, "it knows", fmt.Sprint(d.control(protocol.LiteCompleteAdd, "c1", "g", "1", "x").Code, b.refs, b.losses), "0 2 1")
+	d.control(protocol.LiteCompleteRemove, "c1", "g")
+	want(t, "it leaves", fmt.Sprint(b.refs, b.losses), "1 0")
 }
 
 // Where a group begins can be said when it subscribes, and it may begin anew after it no longer did.
