@@ -93,8 +93,13 @@ func TestBoard_Dispatch(t *testing.T) {
 	b.want("tried", say(ok), "false")
 	_, ok = b.next("c1", "h", nil, 5)
 	b.want("another group's client", say(ok), "false")
-	b.giveBack("c1", queue)
+	b.giveBack("c1", "g", queue, 5)
 	b.want("given back", b.events(), "c1:b,a c2:b d:b w:b,a,x")
+	b.next("c1", "g", nil, 5)
+	b.next("c2", "g", nil, 5)
+	b.drop("c1", 5)
+	wake = b.giveBack("c1", "g", queue, 5)
+	b.want("its client is gone", b.events()+say(wake), "c2:b d:b w:b,a,x[c2]")
 }
 
 // Where no client has room, all queues are looked at later, when there is room.

@@ -99,16 +99,18 @@ func (b *board) next(id, group string, tried []string, nowMs int64) (queue strin
 	return queue, true
 }
 
-// giveBack puts an event in the first place again.
-func (b *board) giveBack(id, queue string) {
+// giveBack puts an event in the first place again. Where its client is gone or wants it no more, others of its group get it, and it
+// returns whom to wake.
+func (b *board) giveBack(id, group, queue string, nowMs int64) (wake []string) {
 	c := b.clients[id]
-	if c == nil {
-		return
+	if c == nil || !c.rules.wild && !c.subscribes(queue) {
+		return b.dispatch(queue, group, nil, nowMs)
 	}
 	if _, has := c.queued[queue]; !has {
 		c.queued[queue] = struct{}{}
 		c.events = slices.Insert(c.events, 0, queue)
 	}
+	return nil
 }
 
 // has tells whether something may wait for a client.

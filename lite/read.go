@@ -15,25 +15,32 @@ const (
 	onDisk          // what comes next is not in memory
 )
 
+// enough bytes of records are in an answer that looks at no further lite topic: with one message more, clients still take it.
+const enough = 1 << 20
+
 // take looks for messages where events say that there may be some, and answers if there are. For onDisk it names the queue.
 func (s *Service) take(t *protocol.Turn, k protocol.Ticket, a *ask) (queue string, o outcome) {
 	r := s.replies.Get().(*reply)
 	now := s.now(t)
 	r.reset(now.UnixMilli())
-	for r.count < a.max {
-		var ok bool
+	for r.count < a.max && len(r.records) < enough {
+		var ok, free bool
 		s.mu.Lock()
-		queue, ok = s.board.next(a.client, a.group, r.tried, r.popMs)
-		ok = ok && s.board.lines.begin(queue, a.group)
+		if queue, ok = s.board.next(a.client, a.group, r.tried, r.popMs); ok {
+			free = s.board.lines.begin(queue, a.group)
+		}
 		s.mu.Unlock()
 		if !ok {
 			break
 		}
 		r.tried = append(r.tried, queue)
+		if !free { // whoever reads it gives its event to the group again
+			continue
+		}
 		cold := s.read(r, queue, a)
 		s.end(t, queue, a.group)
 		if cold {
-			s.on(func(b *board) { b.giveBack(a.client, queue) })
+			s.giveBack(t, a, queue)
 			if r.count == 0 {
 				s.release(r)
 				return queue, onDisk
@@ -51,8 +58,15 @@ func (s *Service) take(t *protocol.Turn, k protocol.Ticket, a *ask) (queue strin
 	return "", took
 }
 
+// giveBack puts the event of a queue that could not be read back in its place.
+func (s *Service) giveBack(t *protocol.Turn, a *ask, queue string) {
+	var wake []string
+	s.on(func(b *board) { wake = b.giveBack(a.client, a.group, queue, s.now(t).UnixMilli()) })
+	s.wake(t, wake)
+}
+
 func (s *Service) release(r *reply) {
-	if cap(r.records) <= 1<<20 {
+	if cap(r.records) <= enough {
 		s.replies.Put(r)
 	}
 }

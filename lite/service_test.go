@@ -89,6 +89,28 @@ func TestService_Hold(t *testing.T) {
 	want(t, "and popped", d.pop("c2", "g"), "n0")
 }
 
+// A queue that somebody else reads does not keep a client from its others, and its event comes after that read.
+func TestService_Pop_Busy(t *testing.T) {
+	d := newDesk(t)
+	d.control(protocol.LitePartialAdd, "c", "g", "a", "b")
+	d.send("a=a0", "b=b0")
+	busy := names("a")[0]
+	d.svc.on(func(b *board) { b.lines.begin(busy, "g") })
+	want(t, "another one", d.pop("c", "g"), "b0")
+	d.svc.end(d.turn, busy, "g")
+	want(t, "then this one", d.pop("c", "g"), "a0")
+}
+
+// An answer that is large takes no further lite topic: what is left comes with the next.
+func TestService_Pop_Large(t *testing.T) {
+	d := newDesk(t)
+	large := strings.Repeat("x", 600_000)
+	d.control(protocol.LitePartialAdd, "c", "g", "a", "b", "e")
+	d.send("a="+large, "b="+large, "e="+large)
+	want(t, "two", len(d.pop("c", "g")), 2*len(large)+1)
+	want(t, "the third", len(d.pop("c", "g")), len(large))
+}
+
 // Clients of a group share a lite topic: one of them at a time has it.
 func TestService_Shared(t *testing.T) {
 	d := newDesk(t)
