@@ -153,6 +153,41 @@ func TestCrash_StartDoesNotWait(t *testing.T) {
 	}
 }
 
+// While a start cuts the log, the checkpoint says so, also when it is written for other reasons meanwhile.
+func TestCrash_StartSaysThatItCuts(t *testing.T) {
+	d := crashfs.New(crashfs.Options{})
+	s := crashStore(t, d)
+	send(t, s, "t", 0, numbered(0, 5)...)
+	ok(t, s.look(true))
+	send(t, s, "t", 0, "second")
+	d = d.Kill()
+	removeAll(t, d, "/data/store/consumequeue") // they are built again, and the checkpoint must not vouch for them
+	d.Before = func(op vfs.Op, name string) error {
+		if op == vfs.OpWrite && strings.Contains(name, "commitlog") {
+			return syscall.EIO
+		}
+		return nil
+	}
+	cfg := s.cfg
+	cfg.FS = d
+	if s, err := Open(cfg); !errors.Is(err, syscall.EIO) {
+		t.Fatal(s, err)
+	}
+	d.Before = nil
+	c, err := readCheckpoint(d, "/data/store/checkpoint")
+	if ok(t, err); c.cutting != 1 || c.logicsPhysical != 0 || c.flushed == 0 {
+		t.Fatalf("%+v", c)
+	}
+	s = crashStore(t, d)
+	if s.Flushed() != s.MaxPhysical() {
+		t.Fatal("a start after one that did not end leaves something to the next sync")
+	}
+	ok(t, s.look(true))
+	if c, err = readCheckpoint(d, "/data/store/checkpoint"); err != nil || c.cutting != 0 {
+		t.Fatalf("%+v %v", c, err)
+	}
+}
+
 // A record whose last sector was not written is no record, though its body has the right checksum.
 func TestCrash_LastSectorLost(t *testing.T) {
 	for size := range 40 {

@@ -148,7 +148,7 @@ func (s *Store) writeDamage() error {
 // clean end; what the checkpoint vouches for; and, if that does not know positions, what is followed by records that are so
 // much younger that a sync lies between.
 func (s *Store) gap(g commitlog.Gap, clean bool) (goOn bool, err error) {
-	vouched := clean || g.To <= s.check.logicsPhysical || g.To < s.check.flushed
+	vouched := clean || g.To <= s.check.logicsPhysical || g.To <= s.check.flushed
 	if before := s.lastMs.Load(); s.check.flushed == 0 {
 		vouched = vouched || g.NextMs < s.check.physicMs || before > 0 && g.NextMs-before > surelySync
 	}

@@ -162,6 +162,23 @@ func TestDamage_Pages(t *testing.T) {
 	}
 }
 
+// Where the bad byte lies in the last record that the checkpoint vouches for, what came behind it before a kill stays.
+func TestDamage_BeforeNotSynced(t *testing.T) {
+	dir := t.TempDir()
+	s := testStore(t, dir)
+	b := send(t, s, "t", 0, numbered(0, 3)...)
+	synced(t, s)
+	send(t, s, "t", 0, numbered(3, 5)...)
+	end := s.MaxPhysical()
+	dir = copyDir(t, dir)
+	damage(t, filepath.Join(dir, firstLog), int(b.At(2).Physical)+90, []byte{1})
+	s = testStore(t, dir)
+	got := readable(t, s, s.Find([]byte("t"), 0))
+	if want := numbered(0, 5); len(got) != 4 || got[3] != want[3] || got[4] != want[4] || s.DamageCount() != 1 || s.MaxPhysical() != end {
+		t.Fatal(got, s.Damage(), s.MaxPhysical())
+	}
+}
+
 // What was not synced is another matter: pages reach the disk in any order, and the log ends where the first one is
 // missing. Records left from an older end of the log are no sign that anything is missing.
 func TestDamage_NotSynced(t *testing.T) {

@@ -31,6 +31,8 @@ func (s *Store) recover(clean bool) error {
 			unsafe = s.check.flushed
 		}
 	}
+	// Without SYNC_FLUSH nobody was promised that what readers see is on the disk. It is written again, and left to the next sync.
+	wait := clean || s.cfg.SyncFlush || s.check.flushed == 0 || s.check.cutting != 0
 	if err := s.keepCheckpoint(clean); err != nil {
 		return err
 	}
@@ -87,8 +89,6 @@ func (s *Store) recover(clean bool) error {
 			return err
 		}
 	}
-	// Without SYNC_FLUSH nobody was promised that what readers see is on the disk. It is written again, and left to the next sync.
-	wait := clean || s.cfg.SyncFlush || s.check.flushed == 0 || s.check.cutting != 0
 	if err := s.log.Cut(min(unsafe, end.Physical), end.Physical, wait); err != nil {
 		return err
 	}
@@ -115,16 +115,15 @@ func (s *Store) recover(clean bool) error {
 	return nil
 }
 
-// keepCheckpoint brings the checkpoint that was read after a crash to the disk, with a word that the log is being cut. It may
-// have been in the page cache alone, and what the disk has may vouch for units that are taken off now.
+// keepCheckpoint brings the checkpoint that was read after a crash to the disk, with a word that the log is being cut, which stays
+// until the cut is done. It may have been in the page cache alone, and what the disk has may vouch for units that are taken off now.
 func (s *Store) keepCheckpoint(clean bool) error {
 	name := s.path("checkpoint")
 	if _, err := s.cfg.FS.Stat(name); clean || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	c := s.check
-	c.cutting = 1
-	return c.write(s.cfg.FS, name)
+	s.check.cutting = 1
+	return s.check.write(s.cfg.FS, name)
 }
 
 // scanStart returns where the log is read from: the last record that the checkpoint vouches for; if it names none
