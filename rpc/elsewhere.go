@@ -2,7 +2,9 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"rocketd/protocol"
@@ -15,25 +17,57 @@ type Elsewhere struct {
 	brokers Broker
 	addr    func(ctx context.Context, broker string) (string, error)
 	timeout func() time.Duration
+
+	mu   sync.Mutex      // guards deaf
+	deaf map[string]bool // the brokers that did not answer in time; true while one is asked whether it does again
 }
 
 // NewElsewhere makes one. addr finds the master of a name, timeout is how long one question may take (forwardTimeout).
 func NewElsewhere(inv Invoker, addr func(ctx context.Context, broker string) (string, error), timeout func() time.Duration) *Elsewhere {
-	return &Elsewhere{brokers: Broker{inv}, addr: addr, timeout: timeout}
+	return &Elsewhere{brokers: Broker{inv}, addr: addr, timeout: timeout, deaf: make(map[string]bool)}
 }
+
+// errDeaf is the answer to all but one who ask a broker that does not answer.
+var errDeaf = errors.New("it does not answer; another request waits for it")
 
 // ask has do ask the master of a name.
 func (e *Elsewhere) ask(ctx context.Context, broker string, do func(ctx context.Context, addr string, mark protocol.RPC) error) error {
-	ctx, cancel := context.WithTimeout(ctx, e.timeout())
-	defer cancel()
-	addr, err := e.addr(ctx, broker)
-	if err == nil {
-		err = do(ctx, addr, protocol.RPC{Broker: []byte(broker), Logical: protocol.Some(false)})
+	err := errDeaf
+	if e.enter(broker) {
+		ctx, cancel := context.WithTimeout(ctx, e.timeout())
+		defer cancel()
+		var addr string
+		if addr, err = e.addr(ctx, broker); err == nil {
+			err = do(ctx, addr, protocol.RPC{Broker: []byte(broker), Logical: protocol.Some(false)})
+		}
+		e.leave(broker, err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded))
 	}
 	if err != nil {
 		return fmt.Errorf("broker %s, which has a part of the queue: %w", broker, err)
 	}
 	return nil
+}
+
+// enter tells whether a broker may be asked. One that did not answer in time is asked by one at a time until it does: who waits
+// for it would keep those from being served who ask another.
+func (e *Elsewhere) enter(broker string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	asked, deaf := e.deaf[broker]
+	if deaf {
+		e.deaf[broker] = true
+	}
+	return !asked
+}
+
+func (e *Elsewhere) leave(broker string, late bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if late {
+		e.deaf[broker] = false
+	} else {
+		delete(e.deaf, broker)
+	}
 }
 
 // call asks with a header that h makes.

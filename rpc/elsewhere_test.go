@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"rocketd/protocol"
@@ -56,4 +57,60 @@ func TestElsewhere(t *testing.T) {
 	if _, err := e.MinOffset(ctx, "x", "T", 3); err == nil || !strings.Contains(err.Error(), "broker x") || !strings.Contains(err.Error(), "nowhere") {
 		t.Error("a broker that nobody knows:", err)
 	}
+}
+
+// stuck answers nothing while it is deaf.
+type stuck struct {
+	fake
+	deaf bool
+}
+
+func (s *stuck) Invoke(ctx context.Context, addr string, c *protocol.Command) (*protocol.Command, error) {
+	if s.deaf {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return s.fake.Invoke(ctx, addr, c)
+}
+
+// Who asks a broker that does not answer waits once; then one at a time waits, and the others are told so at once.
+func TestElsewhere_Deaf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &stuck{deaf: true, fake: fake{header: &protocol.GetMinOffsetResponse{Offset: 7}}}
+		e := NewElsewhere(f, func(_ context.Context, broker string) (string, error) { return broker + ":1", nil }, func() time.Duration { return time.Second })
+		ask := func(wait time.Duration, want error) {
+			t.Helper()
+			began := time.Now()
+			_, err := e.MinOffset(t.Context(), "b", "T", 3)
+			if took := time.Since(began); !errors.Is(err, want) || took != wait {
+				t.Errorf("%v after %v, want %v after %v", err, took, want, wait)
+			}
+		}
+		for range 5 {
+			go ask(time.Second, context.DeadlineExceeded)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		for range 2 {
+			go ask(time.Second, context.DeadlineExceeded)
+			synctest.Wait()
+			for range 5 {
+				ask(0, errDeaf)
+			}
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+		}
+		f.deaf = false
+		ask(0, nil)
+		f.deaf = true
+		for range 5 { // as at first: it had answered
+			go ask(time.Second, context.DeadlineExceeded)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		f.deaf, f.err = false, errors.New("refused")
+		for range 2 { // who fails at once holds up nobody
+			ask(0, f.err)
+		}
+	})
 }
