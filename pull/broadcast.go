@@ -19,18 +19,26 @@ type Broadcasts interface {
 	Pulled(l offset.Listener, offset int64, now time.Time)
 }
 
-// listener returns who pulls, if it is a client of its own as broadcasting groups have them, and offsets of such are kept.
-func (s *Service) listener(c *protocol.Call, h *protocol.PullMessageRequest) (l offset.Listener, ok bool) {
-	if s.cfg.Broadcasts == nil || !s.cfg.Broadcasting() {
+// follows tells whether the broker keeps where clients of broadcasting groups are.
+func (s *Service) follows() bool { return s.cfg.Broadcasts != nil && s.cfg.Broadcasting() }
+
+// broadcasts tells whether a group has clients that each get every message, and that are pushed to.
+func (s *Service) broadcasts(h *protocol.PullMessageRequest) bool {
+	sub, known, _ := s.cfg.Clients.Subscription(h.ConsumerGroup, h.Topic)
+	return known && sub.Broadcast && sub.Pushed
+}
+
+// listener returns who pulls, if it is a client of its own, as those of a group with each are and those that proxies name, and
+// offsets of such are kept.
+func (s *Service) listener(c *protocol.Call, h *protocol.PullMessageRequest, each bool) (l offset.Listener, ok bool) {
+	proxy := h.RequestSource.Set && h.RequestSource.V == proxyForBroadcast
+	if !proxy && !each || !s.follows() {
 		return l, false
 	}
-	l = offset.Listener{Group: h.ConsumerGroup, Topic: h.Topic, Queue: h.QueueID}
-	if h.RequestSource.Set && h.RequestSource.V == proxyForBroadcast {
-		l.Client, l.Proxy = string(h.ProxyFrowardClientID), true
+	l = offset.Listener{Group: h.ConsumerGroup, Topic: h.Topic, Queue: h.QueueID, Proxy: proxy}
+	if proxy {
+		l.Client = string(h.ProxyFrowardClientID)
 		return l, l.Client != ""
-	}
-	if sub, known, _ := s.cfg.Clients.Subscription(h.ConsumerGroup, h.Topic); !known || !sub.Broadcast || !sub.Pushed {
-		return l, false
 	}
 	l.Client, ok = s.cfg.Clients.ClientID(h.ConsumerGroup, c.Peer)
 	return l, ok
@@ -39,8 +47,8 @@ func (s *Service) listener(c *protocol.Call, h *protocol.PullMessageRequest) (l 
 // begin tells whether a client is to begin elsewhere than it asks for, and where: at the place that it came to another way, at that
 // of its group, or, if there is none, at the first message while that is young, else behind the last. Source: Java
 // PullMessageProcessor.queryBroadcastPullInitOffset.
-func (s *Service) begin(c *protocol.Call, h *protocol.PullMessageRequest, q *consumequeue.Queue) (at int64, begin bool) {
-	l, ok := s.listener(c, h)
+func (s *Service) begin(c *protocol.Call, h *protocol.PullMessageRequest, q *consumequeue.Queue, each bool) (at int64, begin bool) {
+	l, ok := s.listener(c, h, each)
 	if !ok {
 		return 0, false
 	}
@@ -59,8 +67,8 @@ func (s *Service) begin(c *protocol.Call, h *protocol.PullMessageRequest, q *con
 }
 
 // pulled notes where a client of a broadcasting group is: it has all before what it asks for, or before where it is sent.
-func (s *Service) pulled(c *protocol.Call, h *protocol.PullMessageRequest, code int32, res *store.ReadResult, now time.Time) {
-	l, ok := s.listener(c, h)
+func (s *Service) pulled(c *protocol.Call, h *protocol.PullMessageRequest, each bool, code int32, res *store.ReadResult, now time.Time) {
+	l, ok := s.listener(c, h, each)
 	if !ok {
 		return
 	}

@@ -37,7 +37,7 @@ func TestService_Pull_Broadcast(t *testing.T) {
 	d.subscribe(protocol.Broadcasting, all)
 	d.pull(1, "sysFlag=2", "queueOffset=1", "maxMsgNums=2")
 	d.want("1: 0 FOUND nextBegin=3 min=0 max=4 m1m2")
-	d.pull(2, "sysFlag=2", "queueOffset=3")
+	d.pull(2, "sysFlag=6", "subscription=*", "queueOffset=3") // brings its own expression
 	d.want("2: 0 FOUND nextBegin=4 min=0 max=4 m3")
 
 	proxy := func(opaque int32, client, from string) {

@@ -162,9 +162,11 @@ type Waiter struct {
 }
 
 // choice is which messages a pull wants. bits, if there is any, may rule one out by what was kept of it, before its record is read.
+// each says that the group broadcasts, to clients that are pushed to: the broker may keep where each of them is.
 type choice struct {
 	*filter.Filter
 	bits func(storeMs int64, bits []byte) bool
+	each bool
 }
 
 // Bounds of what a client asks for.
@@ -226,7 +228,7 @@ func (s *Service) Pull(c *protocol.Call) error {
 		s.respond(c.Turn, c.Ticket(), protocol.PullOffsetMoved, "OFFSET_RESET", store.ReadResult{Next: offset, Min: q.Min(), Max: q.Max()}, cfg, group, of, nil)
 		return nil
 	}
-	if offset, ok := s.begin(c, &h, q); ok {
+	if offset, ok := s.begin(c, &h, q, want.each); ok {
 		s.respond(c.Turn, c.Ticket(), protocol.PullOffsetMoved, "OFFSET_RESET", store.ReadResult{Next: offset, Min: q.Min(), Max: q.Max()}, cfg, group, of, nil)
 		return nil
 	}
@@ -248,7 +250,7 @@ func (s *Service) subscription(c *protocol.Call, h *protocol.PullMessageRequest,
 		if !s.supported(want) {
 			return choice{}, unsupported(string(h.ExpressionType))
 		}
-		return choice{Filter: want}, nil
+		return choice{Filter: want, each: s.follows() && s.broadcasts(h)}, nil
 	}
 	sub, groupKnown, topicKnown := s.cfg.Clients.Subscription(h.ConsumerGroup, h.Topic)
 	switch {
@@ -265,7 +267,7 @@ func (s *Service) subscription(c *protocol.Call, h *protocol.PullMessageRequest,
 	case sub.Filter == nil && s.cfg.PropertyFilter:
 		return choice{}, protocol.Errorf(protocol.FilterDataNotExist, "The broker's consumer filter data is not exist!Your expression may be wrong!")
 	}
-	want := choice{Filter: sub.Filter}
+	want := choice{Filter: sub.Filter, each: sub.Broadcast && sub.Pushed}
 	if s.cfg.MayWant != nil && sub.Filter != nil && sub.Filter.Wants() != nil {
 		want.bits = s.cfg.MayWant(h.ConsumerGroup, h.Topic, sub.Version)
 	}
@@ -298,7 +300,7 @@ func (s *Service) read(c *protocol.Call, h *protocol.PullMessageRequest, q *cons
 	records, res := s.get(q, store.Read{From: h.QueueOffset, Max: h.MaxMsgNums, Match: want.Func(), Wants: want.Wants(), Bits: want.bits, NoWait: true}, (*buf)[:0])
 	code := codeOf(res.Status, h.QueueOffset)
 	if res.Status != store.OnDisk {
-		s.pulled(c, h, code, &res, c.Turn.Now)
+		s.pulled(c, h, want.each, code, &res, c.Turn.Now)
 	}
 	switch {
 	case res.Status == store.OnDisk && s.limited(h):
@@ -368,7 +370,7 @@ func (s *Service) readPooled(c *protocol.Call, q *consumequeue.Queue, cfg *topic
 	if res.Status == store.OffsetOverflowOne && (of == nil || of.open()) {
 		s.cfg.Again(c)
 	} else {
-		s.pulled(c, &h, codeOf(res.Status, h.QueueOffset), &res, time.Now())
+		s.pulled(c, &h, want.each, codeOf(res.Status, h.QueueOffset), &res, time.Now())
 		s.cfg.Offsets.SetPulled(h.ConsumerGroup, h.Topic, h.QueueID, res.Next)
 		s.respond(nil, c.Ticket(), codeOf(res.Status, h.QueueOffset), res.Status.String(), res, cfg, group, of, records)
 	}
