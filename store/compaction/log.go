@@ -113,8 +113,8 @@ func (l *Log) Bytes() (bytes, end int64) {
 	return bytes, end
 }
 
-// Append adds messages whose offsets ascend; those that are there are passed over. After an error that Broken does not
-// report, the same may be tried again.
+// Append adds messages whose offsets ascend; those that are there are passed over. When the disk is full,
+// the same may be tried again; after another error of the disk nothing is written any more.
 func (l *Log) Append(ms []Message) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -214,7 +214,7 @@ func (l *Log) cut(offset int64) error {
 		}
 		rest := pairs[:i:i]
 		l.pairs.Store(&rest)
-		if err := errors.Join(l.drop(p)); err != nil {
+		if err := l.drop(p); err != nil {
 			return err
 		}
 		pairs = rest

@@ -341,6 +341,48 @@ func TestLog_Compact_Cut(t *testing.T) {
 	}
 }
 
+// A compaction whose plan is written, but perhaps not on the disk, is given up; wherever that ends, no message is missing.
+func TestLog_Compact_GivenUp(t *testing.T) {
+	for stop := 0; ; stop++ {
+		disk := crashfs.New(crashfs.Options{})
+		l := mustOpen(t, config(disk, true))
+		var led ledger
+		for i := range 60 {
+			led.add(fmt.Sprint("k", i%20), "body")
+		}
+		if err := errors.Join(l.Append(led.msgs), l.Sync()); err != nil {
+			t.Fatal(err)
+		}
+		left, planned := stop, false
+		disk.Before = func(op vfs.Op, name string) error {
+			switch {
+			case planned && left == 0:
+				disk.Stop()
+				return crashfs.ErrStopped
+			case planned:
+				left--
+			case op == vfs.OpSync && filepath.Base(name) == compactingDir:
+				if _, err := disk.Stat(filepath.Join(name, planName)); err == nil {
+					planned = true
+					return errors.New("no sync")
+				}
+			}
+			return nil
+		}
+		if res, err := l.Compact(t.Context(), Round{Memory: 1 << 20}); err == nil {
+			t.Fatal(res)
+		}
+		for i, after := range []*crashfs.Disk{disk.Kill(), disk.PowerCut(uint64(stop)), disk.PowerCut(uint64(stop) + 1000)} {
+			if err := takeUp(after, &led, 60, 60, -1); err != nil {
+				t.Fatalf("after %d changes, crash %d: %v", stop, i, err)
+			}
+		}
+		if left > 0 {
+			return
+		}
+	}
+}
+
 // A full disk is waited for: what did not fit is appended later.
 func TestLog_Append_Full(t *testing.T) {
 	disk := crashfs.New(crashfs.Options{Capacity: 4096})

@@ -81,17 +81,20 @@ func (pl place) fulfil(p plan) error {
 			return err
 		}
 	}
-	if err := removeFile(pl.fs, filepath.Join(pl.logDir, compactingDir, planName)); err != nil {
-		return err
-	}
-	if err := pl.fs.SyncDir(filepath.Join(pl.logDir, compactingDir)); err != nil {
-		return err
-	}
 	return pl.discard(compactingDir)
 }
 
-// discard removes what a compaction has written that is not to be, or is not needed any more.
+// discard removes what a compaction has written that is not to be, or is not needed any more. First the plan goes: without it,
+// what is left counts for nothing; with it, what is missing would be taken for moved.
 func (pl place) discard(sub string) error {
+	dir := filepath.Join(pl.logDir, sub)
+	err := pl.fs.Remove(filepath.Join(dir, planName))
+	if err == nil {
+		err = pl.fs.SyncDir(dir)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	return errors.Join(removeTree(pl.fs, filepath.Join(pl.logDir, sub)), removeTree(pl.fs, filepath.Join(pl.unitDir, sub)))
 }
 
