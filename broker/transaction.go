@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rocketd/internal/rungroup"
+	"rocketd/meta"
 	"rocketd/protocol"
 	"rocketd/transaction"
 )
@@ -41,8 +42,8 @@ func (b *Broker) newTransactions() *transaction.Service {
 		Interval: func() time.Duration { return s.Duration("transactionCheckInterval") },
 		MaxOp:    func() int { return maxOp },
 		Now:      time.Now,
-		FS:       b.cfg.FS, Dir: newDirs(s).config,
-		Log: b.component("transactions"),
+		Counts:   meta.NewOpenTransactions(meta.Config{FS: b.cfg.FS, Dir: newDirs(s).config, Log: b.component("transactions")}),
+		Log:      b.component("transactions"),
 	})
 	b.duties.parts = append(b.duties.parts, rungroup.Part{Name: "transactions", Run: t.Run})
 	return t

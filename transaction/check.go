@@ -67,10 +67,10 @@ func (s *Service) check(ctx context.Context, now time.Time) error {
 	}
 	err = errors.Join(err, r.flush(ctx))
 	if err == nil {
-		s.counts.set(r.counts, now)
+		s.cfg.Counts.Set(r.counts, now)
 	}
 	s.settle(marked)
-	return errors.Join(err, s.counts.save())
+	return errors.Join(err, s.cfg.Counts.Persist(now))
 }
 
 func (s *Service) next(from int64) int64 {

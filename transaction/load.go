@@ -55,7 +55,7 @@ func (s *Service) Load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.counts.set(l.counts, s.cfg.Now())
+	s.cfg.Counts.Set(l.counts, s.cfg.Now())
 	s.mu.Lock()
 	s.ledger = l.ledger
 	s.mu.Unlock()

@@ -62,7 +62,7 @@ func TestService_Load_Java(t *testing.T) {
 	if got := w.opened(); got != "m4 m5 m8" {
 		t.Errorf("open: %s", got)
 	}
-	if got := w.svc.counts.file.Count["T"].Count; got != 3 {
+	if got := w.counts["T"]; got != 3 {
 		t.Errorf("%d are counted", got)
 	}
 	for range 70 { // what was found without an op message has one now

@@ -13,7 +13,6 @@ import (
 
 	"rocketd/clientmgr"
 	"rocketd/internal/rungroup"
-	"rocketd/internal/vfs"
 	"rocketd/message"
 	"rocketd/protocol"
 	"rocketd/put"
@@ -73,18 +72,22 @@ type Config struct {
 	Interval func() time.Duration // transactionCheckInterval
 	MaxOp    func() int           // transactionOpMsgMaxSize, bytes of the body of an op message
 	Now      func() time.Time     // the clock outside of turns
-	FS       vfs.FS
-	Dir      string // of transactionMetrics
+	Counts   Counts
 	Log      *slog.Logger
+}
+
+// Counts keeps how many transactions of each topic are open. A meta.OpenTransactions is one.
+type Counts interface {
+	Set(counts map[string]int64, now time.Time)
+	Persist(now time.Time) error
 }
 
 // Service serves END_TRANSACTION and RESUME_CHECK_HALF_MESSAGE, and asks producers for what became of their transactions.
 type Service struct {
-	cfg    Config
-	half   *consumequeue.Queue
-	op     *consumequeue.Queue
-	counts *counts
-	asked  atomic.Uint32 // whose turn it is among the producers of a group
+	cfg   Config
+	half  *consumequeue.Queue
+	op    *consumequeue.Queue
+	asked atomic.Uint32 // whose turn it is among the producers of a group
 
 	courierMu sync.Mutex // guards, so that one writes at a time who is in no turn; before mu
 	courier   *put.Courier
@@ -102,7 +105,6 @@ func New(cfg Config) *Service {
 	return &Service{
 		cfg: cfg, open: make(map[*turn]struct{}), courier: cfg.Courier(),
 		half: cfg.Store.Queue(topic.TransHalf, 0), op: cfg.Store.Queue(topic.TransOpHalf, 0),
-		counts: newCounts(cfg.FS, cfg.Dir),
 	}
 }
 

@@ -78,6 +78,7 @@ type world struct {
 	group   producers
 	peer    *peer
 	rules   Rules
+	counts  counted
 	now     time.Time
 	store   *store.Store
 	put     *put.Service
@@ -94,6 +95,12 @@ func newWorld(t testing.TB) *world {
 	w.open()
 	return w
 }
+
+// counted is what was counted last.
+type counted map[string]int64
+
+func (c *counted) Set(counts map[string]int64, _ time.Time) { *c = counts }
+func (c *counted) Persist(time.Time) error                  { return nil }
 
 // open starts the broker on what the disk has.
 func (w *world) open() {
@@ -141,7 +148,7 @@ func (w *world) load() {
 		},
 		Broker: "b", Host: func() netip.AddrPort { return host }, Slave: func() bool { return false },
 		Rules: func() Rules { return w.rules }, Interval: func() time.Duration { return 30 * time.Second }, MaxOp: func() int { return 4096 },
-		Now: func() time.Time { return w.now }, FS: w.disk, Dir: "/store/config", Log: slog.New(slog.DiscardHandler),
+		Now: func() time.Time { return w.now }, Counts: &w.counts, Log: slog.New(slog.DiscardHandler),
 	})
 }
 
