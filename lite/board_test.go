@@ -129,6 +129,26 @@ func TestBoard_Full(t *testing.T) {
 	b.want("it has enough to do", say(len(looks), c.lookMs), "0 32000")
 }
 
+// Of the clients of a wildcard group one is looked at.
+func TestBoard_Scan_Wildcard(t *testing.T) {
+	b := newTable(t)
+	for _, id := range []string{"w1", "w2", "w3"} {
+		b.add(b.join(id, "w", rules{wild: true, maxEvents: 1}, 0), wildName("P", "w"))
+	}
+	for i := range 4 {
+		b.dispatch(names(fmt.Sprint(i))[0], "", nil, 0)
+	}
+	for _, id := range []string{"w1", "w2", "w3"} {
+		b.next(id, "w", nil, 20_000)
+	}
+	_, looks := b.scan(20_000)
+	b.want("looks", say(len(looks)), "1")
+	b.looked(&looks[0], names("0", "1", "2", "3"), 20_000)
+	b.want("found for all", b.events(), "w1:0 w2:1 w3:2")
+	_, looks = b.scan(40_000)
+	b.want("they have enough to do", say(len(looks)), "0")
+}
+
 // Events of a client that does not ask go to others, which are preferred for a while.
 func TestBoard_Scan_Stuck(t *testing.T) {
 	b := newTable(t)

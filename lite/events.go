@@ -135,7 +135,7 @@ type look struct {
 }
 
 // scan takes the events from clients that do not ask for them, and gives them to others where there are any. It returns whom
-// to wake, and who is due to be looked at. Source: Java LiteEventDispatcher.scan.
+// to wake, and who is due to be looked at: of a wildcard group one, since what it finds goes to all. Source: Java LiteEventDispatcher.scan.
 func (b *board) scan(nowMs int64) (wake []string, looks []look) {
 	left := make(map[*client][]string)
 	for _, c := range b.clients {
@@ -152,6 +152,7 @@ func (b *board) scan(nowMs int64) (wake []string, looks []look) {
 			wake = append(wake, b.dispatch(queue, c.group, c, nowMs)...)
 		}
 	}
+	wild := make(map[string]bool)
 	for _, c := range b.clients {
 		switch {
 		case c.lookMs == 0 || c.lookMs > nowMs:
@@ -159,6 +160,12 @@ func (b *board) scan(nowMs int64) (wake []string, looks []look) {
 			c.lookMs = nowMs + b.delayMs(c.rules.wild)
 		default:
 			c.lookMs = 0
+			if name := wildName(c.parent, c.group); c.rules.wild {
+				if wild[name] {
+					continue
+				}
+				wild[name] = true
+			}
 			looks = append(looks, c.look())
 		}
 	}
