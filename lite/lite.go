@@ -164,14 +164,14 @@ func (s *Service) dispatch(t *protocol.Turn, queue, group string) {
 	s.wake(t, wake)
 }
 
-// parent checks that a topic is there and is one of lite topics.
+// parent checks that a topic is there and is one of lite topics. One that is not comes with the error.
 func (s *Service) parent(name string, missing, wrong string) (*topic.Config, error) {
 	cfg := s.cfg.Topics.Get([]byte(name))
 	switch {
 	case cfg == nil:
 		return nil, refuse(protocol.TopicNotExist, missing, name)
 	case cfg.Attributes[topic.AttrMessageType] != topic.Lite:
-		return nil, refuse(protocol.InvalidParameter, wrong, name)
+		return cfg, refuse(protocol.InvalidParameter, wrong, name)
 	}
 	return cfg, nil
 }

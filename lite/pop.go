@@ -59,9 +59,9 @@ func (s *Service) Pop(c *protocol.Call) error {
 	}
 	cfg, err := s.parent(h.Topic, "topic [%s] not exist, apply first please! "+topic.FAQ, "the topic [%s] message type not match")
 	switch {
-	case cfg == nil && s.cfg.Topics.Get([]byte(h.Topic)) == nil:
+	case cfg == nil:
 		return err
-	case !s.cfg.Topics.Get([]byte(h.Topic)).Perm.Readable():
+	case !cfg.Perm.Readable():
 		return refuse(protocol.NoPermission, "the topic [%s] peeking message is forbidden", h.Topic)
 	case err != nil:
 		return err
