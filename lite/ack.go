@@ -40,7 +40,6 @@ func (s *Service) Ack(c *protocol.Call) error {
 	if free {
 		s.dispatch(c.Turn, queue, group)
 	}
-	s.ring()
 	c.Ticket().Answer(c.Turn, protocol.Success, "", nil, nil)
 	return nil
 }
@@ -48,19 +47,19 @@ func (s *Service) Ack(c *protocol.Call) error {
 // acknowledge acknowledges a message of a queue and commits what is consumed then. The offset table is asked while the board is
 // locked, so that offsets are committed in order.
 func (s *Service) acknowledge(group, queue []byte, offset, popMs, nowMs int64) (next int64, free bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	committed, known := s.cfg.Offsets.Get(group, queue, 0)
-	if !known {
-		committed = -1
-	}
-	if offset < committed {
-		return committed, false
-	}
-	next, free = s.board.lines.ack(string(queue), string(group), offset, popMs, committed, nowMs)
-	if next >= 0 {
-		s.cfg.Offsets.Commit(group, queue, 0, next)
-	}
+	s.lease(func(b *board) {
+		committed, known := s.cfg.Offsets.Get(group, queue, 0)
+		if !known {
+			committed = -1
+		}
+		if offset < committed {
+			next = committed
+			return
+		}
+		if next, free = b.lines.ack(string(queue), string(group), offset, popMs, committed, nowMs); next >= 0 {
+			s.cfg.Offsets.Commit(group, queue, 0, next)
+		}
+	})
 	return next, free
 }
 
@@ -101,8 +100,7 @@ func (s *Service) Change(c *protocol.Call) error {
 	var answer protocol.ChangeInvisibleTimeResponse
 	if committed, known := s.cfg.Offsets.Get(h.ConsumerGroup, []byte(queue), 0); !known || h.Offset >= committed {
 		visible := c.Turn.Now.UnixMilli() + h.InvisibleTime
-		s.on(func(b *board) { b.lines.change(queue, string(h.ConsumerGroup), h.Offset, popMs, visible, h.Suspend) })
-		s.ring()
+		s.lease(func(b *board) { b.lines.change(queue, string(h.ConsumerGroup), h.Offset, popMs, visible, h.Suspend) })
 		answer = protocol.ChangeInvisibleTimeResponse{PopTime: popMs, InvisibleTime: visible - popMs, ReviveQid: OrderQueue}
 	}
 	c.Ticket().Answer(c.Turn, protocol.Success, "", &answer, nil)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ var begin = time.UnixMilli(1_700_000_000_000)
 
 // peer is a connection without a socket; answers and what is sent one-way are kept.
 type peer struct {
+	mu      sync.Mutex // guards out and answers
 	out     []byte
 	answers []protocol.Command
 	sent    []*protocol.Command
@@ -35,7 +37,10 @@ type peer struct {
 
 func (p *peer) RemoteAddr() netip.AddrPort { return netip.MustParseAddrPort("192.0.2.10:1234") }
 func (p *peer) LocalAddr() netip.AddrPort  { return netip.MustParseAddrPort("192.0.2.1:10911") }
-func (p *peer) LockOut() []byte            { return p.out }
+func (p *peer) LockOut() []byte {
+	p.mu.Lock()
+	return p.out
+}
 func (p *peer) UnlockOut(_ *protocol.Turn, out []byte) {
 	var c protocol.Command
 	if err := c.Decode(bytes.Clone(out[4:])); err != nil {
@@ -43,6 +48,7 @@ func (p *peer) UnlockOut(_ *protocol.Turn, out []byte) {
 	}
 	p.answers = append(p.answers, c)
 	p.out = out[:0]
+	p.mu.Unlock()
 }
 func (p *peer) Flush()                                     {}
 func (p *peer) Post(func(*protocol.Turn))                  { panic("nothing is posted") }
@@ -234,6 +240,8 @@ func (d *desk) call(code int32, body []byte, fields ...string) *protocol.Command
 }
 
 func (d *desk) answer(opaque int32) *protocol.Command {
+	d.peer.mu.Lock()
+	defer d.peer.mu.Unlock()
 	for i := range d.peer.answers {
 		if d.peer.answers[i].Opaque == opaque {
 			return &d.peer.answers[i]

@@ -2,6 +2,7 @@ package lite
 
 import (
 	"container/heap"
+	"math"
 
 	"rocketd/order"
 )
@@ -138,9 +139,17 @@ func (l *lines) changed(x *line) {
 	}
 }
 
+// first is when the first line is free, math.MaxInt64 if there is none.
+func (l *lines) first() int64 {
+	if len(l.ends) == 0 {
+		return math.MaxInt64
+	}
+	return l.ends[0].freeMs
+}
+
 // due takes a line whose messages are visible again.
 func (l *lines) due(nowMs int64) *line {
-	if len(l.ends) == 0 || l.ends[0].freeMs > nowMs {
+	if l.first() > nowMs {
 		return nil
 	}
 	return heap.Pop(&l.ends).(*line)

@@ -103,11 +103,12 @@ type Service struct {
 	cfg     Config
 	room    Room
 	replies sync.Pool     // *reply
-	bell    chan struct{} // something is popped that Run may have to wake for
+	bell    chan struct{} // a lease ends before Run looks again
 	expiry  expiry        // of Run
 
-	mu    sync.Mutex // guards board; nothing is called out while it is held, but the tables of offsets and queues
-	board *board
+	mu     sync.Mutex // guards what follows; nothing is called out while it is held, but the tables of offsets and queues
+	board  *board
+	wakeMs int64 // when Run looks again by itself; 0 before it has begun
 }
 
 // New makes a service. Its Answer goes into the room, the room into UseRoom.

@@ -137,11 +137,10 @@ func (s *Service) start(q *consumequeue.Queue, group string) int64 {
 // found leases what was read of a queue.
 func (s *Service) found(r *reply, queue string, a *ask) {
 	r.count += len(r.offsets)
-	s.on(func(b *board) {
+	s.lease(func(b *board) {
 		entry := b.lines.popped(queue, a.group, a.attempt, a.invisibleMs, r.popMs, r.offsets)
 		entry.Counts(func(_ int64, times int32, _ bool) { r.addCount(times) })
 	})
-	s.ring()
 }
 
 // warm reads on the pool what a pop will find, so that it is in memory, and lets the pop through again.

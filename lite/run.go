@@ -40,20 +40,31 @@ func (s *Service) Run(ctx context.Context) error {
 			}
 		}
 		wait := min(scan.Add(s.cfg.EventInterval()).Sub(now), clients.Add(s.cfg.ClientInterval()).Sub(now), time.Minute)
-		s.on(func(b *board) {
-			if len(b.lines.ends) > 0 {
-				wait = min(wait, time.UnixMilli(b.lines.ends[0].freeMs).Sub(now))
-			}
-		})
-		timer.Reset(max(wait, time.Millisecond))
+		timer.Reset(max(s.sleep(now, wait), time.Millisecond))
 	}
 }
 
-// ring lets Run see that the first lease may end earlier than it thinks.
-func (s *Service) ring() {
-	select {
-	case s.bell <- struct{}{}:
-	default:
+// sleep notes when Run looks again, and returns how long that is: wait, or until the first lease ends.
+func (s *Service) sleep(now time.Time, wait time.Duration) time.Duration {
+	s.on(func(b *board) {
+		s.wakeMs = min(now.Add(wait).UnixMilli(), b.lines.first())
+		wait = min(wait, time.UnixMilli(s.wakeMs).Sub(now))
+	})
+	return wait
+}
+
+// lease runs fn, which changes leases, on the board, and has Run look if one ends before it would.
+func (s *Service) lease(fn func(b *board)) {
+	early := false
+	s.on(func(b *board) {
+		fn(b)
+		early = b.lines.first() < s.wakeMs
+	})
+	if early {
+		select {
+		case s.bell <- struct{}{}:
+		default:
+		}
 	}
 }
 

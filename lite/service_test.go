@@ -1,9 +1,11 @@
 package lite
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"rocketd/protocol"
@@ -109,6 +111,60 @@ func TestService_Pop_Large(t *testing.T) {
 	d.send("a="+large, "b="+large, "e="+large)
 	want(t, "two", len(d.pop("c", "g")), 2*len(large)+1)
 	want(t, "the third", len(d.pop("c", "g")), len(large))
+}
+
+// Run is woken for a lease that ends before it would look, and for no other.
+func TestService_Sleep(t *testing.T) {
+	d := newDesk(t)
+	d.control(protocol.LitePartialAdd, "c", "g", "a", "b")
+	rung := func(what string, fn func(), yes int) {
+		t.Helper()
+		fn()
+		want(t, what, len(d.svc.bell), yes)
+		for len(d.svc.bell) > 0 {
+			<-d.svc.bell
+		}
+	}
+	want(t, "nothing is popped", d.svc.sleep(d.now, 10*time.Second), "10s")
+	d.send("a=a0", "a=a1", "b=b0")
+	change := func(offset int, ms string) {
+		d.call(protocol.ChangeMessageInvisibletime, nil, append(d.handle("g", "a", offset), "invisibleTime="+ms)...)
+	}
+	rung("a minute", func() { d.pop("c", "g", "maxMsgNum=2") }, 0)
+	rung("5 s", func() { d.pop("c", "g", "invisibleTime=5000") }, 1)
+	want(t, "until then", d.svc.sleep(d.now, 10*time.Second), "5s")
+	rung("the first message shorter", func() { change(0, "3000") }, 0)
+	rung("the second too", func() { change(1, "4000") }, 1)
+	want(t, "until then", d.svc.sleep(d.now, 10*time.Second), "4s")
+	rung("the longer one is consumed", func() { d.ack("g", "a", 1) }, 1)
+	want(t, "until then", d.svc.sleep(d.now, 10*time.Second), "3s")
+	rung("the other one", func() { d.ack("g", "a", 0) }, 0)
+	want(t, "until b0 comes", d.svc.sleep(d.now, 10*time.Second), "5s")
+}
+
+// A held request is answered when a lease ends, though Run slept when it began.
+func TestService_Run(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, func(c *Config) { c.Now = time.Now })
+		d.now = time.Now()
+		d.turn.Now = d.now
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- d.svc.Run(ctx) }()
+		synctest.Wait()
+		d.control(protocol.LitePartialAdd, "c", "g", "a")
+		d.send("a=a0")
+		want(t, "popped", d.pop("c", "g", "invisibleTime=3000"), "a0")
+		want(t, "held", d.pop("c", "g", "pollTime=8000"), "held")
+		time.Sleep(3*time.Second - time.Millisecond)
+		synctest.Wait()
+		want(t, "too early", d.print(d.answer(d.opaque)), "held")
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		want(t, "in time", d.print(d.answer(d.opaque)), "a0*1")
+		cancel()
+		want(t, "no error", <-ended, nil)
+	})
 }
 
 // Clients of a group share a lite topic: one of them at a time has it.
