@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -35,9 +36,16 @@ func (b *Broker) newElsewhere() *rpc.Elsewhere {
 }
 
 // forward is offload for a call that waits for another broker: such calls have a pool of their own, so that a broker that does not
-// answer hinders nothing else.
+// answer hinders nothing else. That it could not be asked is answered, and no mistake of ours that is logged with each call.
 func (b *Broker) forward(c *protocol.Call, run func(ctx context.Context, c *protocol.Call) error) {
-	b.others.Offload(c, answered(run))
+	b.others.Offload(c, answered(func(ctx context.Context, c *protocol.Call) error {
+		err := run(ctx, c)
+		var known *protocol.Error
+		if err != nil && !errors.As(err, &known) {
+			err = protocol.Errorf(protocol.SystemError, "%v", err)
+		}
+		return err
+	}))
 }
 
 // infos is what NameServers are told of the static ones among some topics.

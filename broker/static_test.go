@@ -1,14 +1,18 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"rocketd/dispatch"
 	"rocketd/internal/laxjson"
 	"rocketd/protocol"
 	"rocketd/topic"
@@ -134,6 +138,37 @@ func TestBroker_Static(t *testing.T) {
 	if b.broker.mappings.Get([]byte("S")) != nil {
 		t.Error("a deleted topic is still static")
 	}
+}
+
+// A broker that cannot be asked is answered, and is nothing that the log is filled with.
+func TestBroker_Forward(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		b := &Broker{others: dispatch.New(dispatch.Config{Log: slog.New(slog.NewTextHandler(&log, nil))}, nil)}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- b.others.Run(ctx) }()
+		for want, err := range map[string]error{
+			"1 broker a is away": errors.New("broker a is away"),
+			"2 busy":             protocol.Errorf(protocol.SystemBusy, "busy"),
+		} {
+			w := new(wire)
+			b.forward(&protocol.Call{Peer: w, Turn: new(protocol.Turn)}, func(context.Context, *protocol.Call) error { return err })
+			synctest.Wait()
+			var a protocol.Command
+			if w.frames != 1 || a.Decode(w.out[4:]) != nil {
+				t.Fatalf("%d answers", w.frames)
+			}
+			if got := fmt.Sprint(a.Code, " ", a.Remark); got != want {
+				t.Errorf("%s, want %s", got, want)
+			}
+		}
+		stop()
+		<-ended
+		if log.Len() > 0 {
+			t.Error(log.String())
+		}
+	})
 }
 
 // The place of another set is asked for again after a while, and is where it was while nobody answers.

@@ -2,7 +2,6 @@ package pull
 
 import (
 	"context"
-	"fmt"
 
 	"rocketd/protocol"
 	"rocketd/rpc"
@@ -137,7 +136,7 @@ func (s *Service) forward(c *protocol.Call, x *stretch, cfg *topic.Config, group
 		h.SysFlag &^= flagSuspend | flagCommit
 		got, err := s.cfg.Elsewhere.Pull(ctx, x.item().Broker, h)
 		if err != nil {
-			return protocol.Errorf(protocol.SystemError, "%v", fmt.Errorf("cannot read queue %d of the static topic %s: %w", h.QueueID, x.mapping.Topic, err))
+			return protocol.Errorf(protocol.SystemError, "cannot read queue %d of the static topic %s: %v", h.QueueID, x.mapping.Topic, err)
 		}
 		res := store.ReadResult{Next: got.Header.NextBeginOffset, Min: got.Header.MinOffset, Max: got.Header.MaxOffset}
 		s.write(nil, c.Ticket(), got.Code, "", res, cfg, group, x, got.Records)
