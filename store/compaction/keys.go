@@ -53,14 +53,18 @@ func (k *keys) put(key []byte, offset int64) bool {
 }
 
 // keeps decides what stays of a log whose keys were put up to last: of each key the last message, unless that has no body,
-// which says that the key is deleted. What lies behind last always stays.
+// which says that the key is deleted. What lies behind last always stays, and so does what has a key that was not put: in a log
+// that was brought back from a copy, a message without a body may have others before it.
 // Source: Java CompactionLog.shouldRetainMsg.
 func (k *keys) keeps(key []byte, offset int64, body bool) bool {
 	if offset > k.last {
 		return true
 	}
 	s, _ := k.find(key)
-	return body && !blank(key) && offset+1 >= s.next
+	if s.next == 0 {
+		return !blank(key)
+	}
+	return body && offset+1 >= s.next
 }
 
 // blank tells whether a key is none.

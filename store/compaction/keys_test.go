@@ -24,6 +24,7 @@ func TestKeys(t *testing.T) {
 		{"tombstone", -1, 10, []msg{{"a", true}, {"b", true}, {"a", false}}, []int64{1}, 2},
 		{"alive again", -1, 10, []msg{{"a", true}, {"a", false}, {"a", true}}, []int64{2}, 2},
 		{"old ones without a new one", 1, 10, []msg{{"a", true}, {"b", true}, {"b", true}}, []int64{0, 2}, 2},
+		{"tombstone that is not looked at", 1, 10, []msg{{"a", true}, {"a", false}, {"b", true}}, []int64{0, 1, 2}, 2},
 		{"no room", -1, 1, []msg{{"a", true}, {"a", true}, {"b", true}, {"a", true}, {"b", false}}, []int64{1, 2, 3, 4}, 1},
 		{"blank keys go", -1, 10, []msg{{"a", true}, {" ", true}, {"b", true}}, []int64{0, 2}, 2},
 		{"nothing new", 2, 10, []msg{{"a", true}, {"b", true}, {"a", true}}, []int64{0, 1, 2}, -1},
