@@ -162,7 +162,7 @@ func (s *Store) setCompacted(change func(logs map[*consumequeue.Queue]*compactio
 	s.compact.logs.Store(&logs)
 }
 
-// eachCompacted calls fn for each log, in the order of their queues.
+// eachCompacted calls fn for each log, in the order of their queues; an error of one keeps no other from its turn.
 func (s *Store) eachCompacted(fn func(q *consumequeue.Queue, l *compaction.Log) error) error {
 	logs := s.compact.logs.Load()
 	if logs == nil {
@@ -171,12 +171,11 @@ func (s *Store) eachCompacted(fn func(q *consumequeue.Queue, l *compaction.Log) 
 	queues := slices.SortedFunc(maps.Keys(*logs), func(a, b *consumequeue.Queue) int {
 		return cmp.Or(cmp.Compare(a.Topic(), b.Topic()), cmp.Compare(a.ID(), b.ID()))
 	})
+	var err error
 	for _, q := range queues {
-		if err := fn(q, (*logs)[q]); err != nil {
-			return err
-		}
+		err = errors.Join(err, fn(q, (*logs)[q]))
 	}
-	return nil
+	return err
 }
 
 // copyMessages is how many messages are copied at once.
@@ -221,7 +220,7 @@ func (s *Store) copyPiece(q *consumequeue.Queue, l *compaction.Log, buf []byte) 
 	buf, res := s.getPlain(q, Read{From: from, Max: copyMessages}, buf)
 	next := res.Next
 	switch res.Status {
-	case Found, MessageWasRemoving, OffsetTooSmall, OffsetFoundNull:
+	case Found, NoMatchedMessage, MessageWasRemoving, OffsetTooSmall, OffsetFoundNull: // of the second, all have been lost
 	case Unreadable:
 		return buf, false, errors.New("the disk does not give the messages")
 	default:
@@ -245,7 +244,7 @@ func (s *Store) copyPiece(q *consumequeue.Queue, l *compaction.Log, buf []byte) 
 	}
 	s.compact.mu.Lock()
 	defer s.compact.mu.Unlock()
-	if cuts&1 != 0 || cuts != s.cuts.Load() { // perhaps it is not in the queue any more; the next look copies what is
+	if s.cutSince(cuts) { // perhaps it is not in the queue any more; the next look copies what is
 		return buf, false, nil
 	}
 	if err := l.Append(batch); err != nil {
@@ -260,7 +259,12 @@ func (s *Store) copyPiece(q *consumequeue.Queue, l *compaction.Log, buf []byte) 
 
 // syncCompacted brings the logs to the disk, and then what is known about their keys.
 func (s *Store) syncCompacted() error {
-	err := s.eachCompacted(func(_ *consumequeue.Queue, l *compaction.Log) error { return l.Sync() })
+	err := s.eachCompacted(func(_ *consumequeue.Queue, l *compaction.Log) error {
+		if err := l.Sync(); !errors.Is(err, compaction.ErrClosed) { // else its topic was deleted
+			return err
+		}
+		return nil
+	})
 	return errors.Join(err, s.keepPositions())
 }
 
@@ -316,17 +320,17 @@ func (s *Store) deleteCompacted(topic string) error {
 		return nil
 	}
 	s.compact.mu.Lock()
-	var err error
+	defer s.compact.mu.Unlock()
 	found := false
-	_ = s.eachCompacted(func(q *consumequeue.Queue, l *compaction.Log) error {
-		if q.Topic() == topic {
-			found = true
-			s.setCompacted(func(logs map[*consumequeue.Queue]*compaction.Log) { delete(logs, q) })
-			delete(s.compact.next, q)
-			delete(s.compact.positions, compaction.PositionKey(topic, q.ID()))
-			err = errors.Join(err, l.Delete())
+	err := s.eachCompacted(func(q *consumequeue.Queue, l *compaction.Log) error {
+		if q.Topic() != topic {
+			return nil
 		}
-		return nil
+		found = true
+		s.setCompacted(func(logs map[*consumequeue.Queue]*compaction.Log) { delete(logs, q) })
+		delete(s.compact.next, q)
+		delete(s.compact.positions, compaction.PositionKey(topic, q.ID()))
+		return l.Delete()
 	})
 	if found {
 		for _, dir := range []string{compactionLogDir, compactionUnitsDir} {
@@ -336,18 +340,12 @@ func (s *Store) deleteCompacted(topic string) error {
 		}
 		err = errors.Join(err, compaction.WritePositions(s.cfg.FS, s.path(filepath.Join(compactionDir, compaction.PositionFile)), s.compact.positions))
 	}
-	s.compact.mu.Unlock()
 	return err
 }
 
 // closeCompacted closes the logs.
 func (s *Store) closeCompacted() error {
-	var err error
-	_ = s.eachCompacted(func(_ *consumequeue.Queue, l *compaction.Log) error {
-		err = errors.Join(err, l.Close())
-		return nil
-	})
-	return err
+	return s.eachCompacted(func(_ *consumequeue.Queue, l *compaction.Log) error { return l.Close() })
 }
 
 // findEvery is how many looks apart queues are looked for that have no log yet; messages are read from the queue so long.

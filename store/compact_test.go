@@ -3,15 +3,19 @@ package store
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"rocketd/internal/vfs"
 	"rocketd/message"
 	"rocketd/store/compaction"
+	"rocketd/store/consumequeue"
 )
 
 // compactStore opens a store in which the topic c keeps the last message of each key, in small files.
@@ -291,6 +295,62 @@ func TestStore_Compacted_Cutting(t *testing.T) {
 	ok(t, s.copyCompacted(false))
 	if l.Max() != 30 {
 		t.Fatal(l.Max())
+	}
+	for _, status := range []Status{MessageWasRemoving, Found} { // nor is anything given out
+		s.cuts.Add(1)
+		if dst, res := s.Get(s.Find([]byte("c"), 0), Read{From: 7, Max: 3}, nil); res.Status != status || (len(dst) > 0) != (status == Found) || status != Found && res.Next != 7 {
+			t.Fatal(res, len(dst))
+		}
+	}
+}
+
+// More messages in a row have been lost than one read looks at: the copy goes on behind them.
+func TestStore_Compacted_Gap(t *testing.T) {
+	s := compactStore(t, t.TempDir())
+	sendKeys(t, s, "first=0")
+	q := s.Find([]byte("c"), 0)
+	s.mu.Lock()
+	for range 2*scanUnits + 7 {
+		q.Next()
+		s.put(q, consumequeue.Unit{Size: math.MaxInt32})
+	}
+	s.mu.Unlock()
+	sendKeys(t, s, "last=1")
+	copyAll(t, s)
+	if end := s.compactLog(q).Max(); end != q.Max() || end != 2*scanUnits+9 {
+		t.Fatal(end, q.Max())
+	}
+}
+
+// A compaction log that cannot be written holds up its own queue alone, and files of the commit log.
+func TestStore_Compacted_OneBroken(t *testing.T) {
+	bad := errors.New("bad disk")
+	var broken atomic.Bool
+	s := compactStore(t, t.TempDir(), func(c *Config) {
+		c.Compaction.Of = func(topic string) bool { return topic == "c" || topic == "a" }
+		c.FS = &vfs.Faulty{FS: vfs.OS, Fail: func(op vfs.Op, name string) error {
+			if broken.Load() && op == vfs.OpWrite && strings.Contains(name, "compactionLog/a/") {
+				return bad
+			}
+			return nil
+		}}
+	})
+	d := draft("a", 0, "body")
+	d.Properties = message.AppendProperty(nil, message.PropKeys, []byte("key"))
+	b := new(Batch)
+	b.Add(s.Queue("a", 0), d, 0)
+	ok(t, s.Append(b, time.UnixMilli(1000)))
+	sendKeys(t, s, rounds(0, 100)...)
+	ok(t, s.flush())
+	broken.Store(true)
+	if err := s.keepCompacted(); !errors.Is(err, bad) {
+		t.Fatal(err)
+	}
+	if end := s.compactLog(s.Find([]byte("c"), 0)).Max(); end != 100 {
+		t.Fatal(end)
+	}
+	if err := s.DropBefore(s.MaxPhysical()); !errors.Is(err, bad) || s.MinPhysical() != 0 {
+		t.Fatal(s.MinPhysical(), err)
 	}
 }
 

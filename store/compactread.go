@@ -11,6 +11,7 @@ import (
 // getCompacted is Get of what a compaction log has. Offsets have gaps there, and the first message from the offset on is the
 // first that is given. Records say where they lie in that log. Source: Java CompactionLog.getMessage.
 func (s *Store) getCompacted(l *compaction.Log, q *consumequeue.Queue, r Read, dst []byte) ([]byte, ReadResult) {
+	cuts, had := s.cuts.Load(), len(dst)
 	res := ReadResult{Next: r.From, Min: l.Min(), Max: max(q.Max(), l.Max())}
 	_, end := l.Bytes()
 	waits, looks := false, max(scanUnits, int(r.Max))
@@ -49,6 +50,9 @@ func (s *Store) getCompacted(l *compaction.Log, q *consumequeue.Queue, r Read, d
 		res.LastPhysical = e.Physical
 		return true
 	})
+	if s.cutSince(cuts) {
+		return dst[:had], ReadResult{Status: MessageWasRemoving, Next: r.From, Min: res.Min, Max: res.Max}
+	}
 	if errors.Is(err, vfs.ErrWouldWait) {
 		waits = true
 	} else if err != nil {

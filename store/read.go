@@ -131,7 +131,10 @@ func (s *Store) getPlain(q *consumequeue.Queue, r Read, dst []byte) ([]byte, Rea
 }
 
 // cut tells whether the end of the log was cut meanwhile: what was seen of the queue may be half a unit then.
-func (g *get) cut() bool { return g.cuts&1 != 0 || g.store.cuts.Load() != g.cuts }
+func (g *get) cut() bool { return g.store.cutSince(g.cuts) }
+
+// cutSince tells whether the end of the log is being cut, or was since s.cuts was so.
+func (s *Store) cutSince(cuts int64) bool { return cuts&1 != 0 || s.cuts.Load() != cuts }
 
 // hot is the position from which on records are taken to be in memory: this process wrote them, and not long ago. They
 // are read through the map; what was written earlier is read with pread, and checked.
