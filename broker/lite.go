@@ -12,9 +12,6 @@ import (
 	"rocketd/protocol"
 )
 
-// liteHold is how long a request for lite topics is held at most.
-const liteHold = 24 * time.Hour
-
 // openLite makes the service of lite topics, and the room where its requests wait.
 func (b *Broker) openLite() {
 	s := b.cfg.Settings
@@ -37,7 +34,6 @@ func (b *Broker) openLite() {
 			return brokers
 		},
 		Name: b.id.name, Readable: b.live.readable, Closed: b.pop.Closed,
-		MaxHold:       liteHold,
 		FirstInMemory: s.Bool("initPopOffsetByCheckMsgInMem"),
 		PollingSize:   s.Int("popPollingSize"),
 		StoreType:     s.String("storeType"),

@@ -1,6 +1,7 @@
 package lite
 
 import (
+	"rocketd/longpoll"
 	"rocketd/protocol"
 	"rocketd/topic"
 )
@@ -129,7 +130,7 @@ func (s *Service) Notification(c *protocol.Call) error {
 		return nil
 	}
 	w := Waiter{ticket: c.Ticket(), ask: ask{client: client, group: string(h.ConsumerGroup), topic: string(h.Topic)}, notify: true}
-	return s.park(c, w, s.until(c.Turn.Now, h.BornTime, h.PollTime), h.PollTime)
+	return s.park(c, w, longpoll.Deadline(c.Turn.Now, h.BornTime, h.PollTime), h.PollTime)
 }
 
 // waits tells whether there is an event for a client.

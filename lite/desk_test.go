@@ -116,7 +116,7 @@ func newDesk(t *testing.T, change ...func(*Config)) *desk {
 		Shards: func(context.Context, string) []string { return d.shards },
 		Got:    func(string, string, int, int) {},
 		Name:   "broker-a", Readable: func() bool { return true }, Closed: func() error { return nil },
-		MaxHold: time.Hour, FirstInMemory: true, PollingSize: 2, StoreType: "default",
+		FirstInMemory: true, PollingSize: 2, StoreType: "default",
 		MaxSubscriptions: func() int { return 10 }, MaxEvents: func() int { return 100 }, MaxQueues: func() int { return 20000 },
 		LookDelay: seconds(10), WildLookDelay: seconds(10), EventInterval: seconds(10), ClientInterval: seconds(120), ClientTimeout: seconds(180),
 		ExpireInterval: seconds(120), MinLife: seconds(900), ShowsLagLatencies: func() bool { return true },

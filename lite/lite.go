@@ -77,13 +77,12 @@ type Config struct {
 	// Got counts what a group was given of a parent topic.
 	Got func(group, topic string, messages, bytes int)
 
-	Name          string        // of this broker
-	Readable      func() bool   // brokerPermission has the read bit
-	Closed        func() error  // why nothing can be popped or acknowledged here now; nil if it can
-	MaxHold       time.Duration // how long a request is held at most
-	FirstInMemory bool          // initPopOffsetByCheckMsgInMem
-	PollingSize   int           // popPollingSize: requests of a client that wait
-	StoreType     string        // storeType
+	Name          string       // of this broker
+	Readable      func() bool  // brokerPermission has the read bit
+	Closed        func() error // why nothing can be popped or acknowledged here now; nil if it can
+	FirstInMemory bool         // initPopOffsetByCheckMsgInMem
+	PollingSize   int          // popPollingSize: requests of a client that wait
+	StoreType     string       // storeType
 
 	MaxSubscriptions  func() int           // maxLiteSubscriptionCount
 	MaxEvents         func() int           // maxClientEventCount: of a client whose group does not say

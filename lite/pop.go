@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"rocketd/longpoll"
 	"rocketd/protocol"
 	"rocketd/topic"
 )
@@ -44,7 +45,7 @@ func (s *Service) Pop(c *protocol.Call) error {
 	if err := h.Decode(c.Fields); err != nil {
 		return err
 	}
-	deadline := s.until(c.Turn.Now, h.BornTime, h.PollTime)
+	deadline := longpoll.Deadline(c.Turn.Now, h.BornTime, h.PollTime)
 	ip := c.Peer.LocalAddr().Addr()
 	switch {
 	case c.Turn.Now.Sub(deadline) > late: // with all fields, since clients read them for this code
@@ -95,16 +96,6 @@ func (s *Service) bound(group, parent string) error {
 		return refuse(protocol.InvalidParameter, "subscription bind topic not match, %s", group)
 	}
 	return nil
-}
-
-// until is when a request has waited that was born at bornMs, 0 if it does not say, by the client's clock. It is a time of the
-// monotonic clock: from here on a clock that is set changes nothing.
-func (s *Service) until(now time.Time, bornMs, pollMs int64) time.Time {
-	if bornMs == 0 {
-		bornMs = now.UnixMilli()
-	}
-	hold := time.Duration(min(max(pollMs, 0), s.cfg.MaxHold.Milliseconds())) * time.Millisecond
-	return now.Add(time.UnixMilli(bornMs).Add(hold).Sub(now))
 }
 
 // park lets a request wait for its client's next event, unless too many wait already. Source: Java

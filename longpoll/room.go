@@ -16,9 +16,22 @@ const (
 	// DefaultMax is how many requests wait at most where the configuration does not say.
 	DefaultMax = 500_000
 
+	// MaxHold is how long a request waits at most, whatever it asks for.
+	MaxHold = 24 * time.Hour
+
 	shards = 8 // a power of two
 	rounds = 2 // looks at a key in one go before the I/O context gets to serve others
 )
+
+// Deadline is when a request has waited for pollMs that was born at bornMs, 0 if it does not say, by the client's clock. It is a time of
+// the monotonic clock: from here on a clock that is set changes nothing.
+func Deadline(now time.Time, bornMs, pollMs int64) time.Time {
+	if bornMs == 0 {
+		bornMs = now.UnixMilli()
+	}
+	hold := time.Duration(min(max(pollMs, 0), MaxHold.Milliseconds())) * time.Millisecond
+	return now.Add(time.UnixMilli(bornMs).Add(hold).Sub(now))
+}
 
 // Config of a Room.
 type Config[W any] struct {

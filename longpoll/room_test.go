@@ -2,10 +2,12 @@ package longpoll
 
 import (
 	"context"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -402,4 +404,22 @@ func benchRoom() *Room[*queue, pull] {
 	return New[*queue](Config[pull]{Answer: func(_ *protocol.Turn, w *pull, expired bool) bool {
 		return !expired && w.next >= w.queue.max.Load()
 	}}, start)
+}
+
+// A request waits by the clock of its client, at most a day, and whoever sets our clock changes nothing.
+func TestDeadline(t *testing.T) {
+	now := time.Now()
+	ms := now.UnixMilli()
+	for _, c := range []struct {
+		born, poll int64
+		want       time.Duration
+	}{
+		{0, 5000, 5 * time.Second}, {ms, 5000, 5 * time.Second}, {ms - 2000, 5000, 3 * time.Second}, {ms - 9000, 5000, -4 * time.Second},
+		{ms, -1, 0}, {ms, math.MaxInt64, MaxHold},
+	} {
+		got := Deadline(now, c.born, c.poll)
+		if d := got.Sub(now) - c.want; d > 0 || d <= -time.Millisecond || !strings.Contains(got.String(), " m=") {
+			t.Errorf("born %d, poll %d: in %v, want %v: %v", c.born-ms, c.poll, got.Sub(now), c.want, got)
+		}
+	}
 }

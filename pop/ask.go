@@ -7,6 +7,7 @@ import (
 
 	"rocketd/filter"
 	"rocketd/filter/sql92"
+	"rocketd/longpoll"
 	"rocketd/protocol"
 	"rocketd/topic"
 )
@@ -14,9 +15,8 @@ import (
 // Bounds of what a client asks for, and of one look.
 const (
 	late     = 500 * time.Millisecond // after its time, a pop is not even begun
-	maxHold  = 24 * time.Hour
-	maxReads = 8 // in a row in one queue, where the filter refuses all that came
-	modeMin  = 0 // initMode: from the first message
+	maxReads = 8                      // in a row in one queue, where the filter refuses all that came
+	modeMin  = 0                      // initMode: from the first message
 )
 
 // ask is what a pop asks for. Its names and texts live as long as the request, or the waiter.
@@ -40,7 +40,7 @@ func (s *Service) Pop(c *protocol.Call) error {
 		return err
 	}
 	now := c.Turn.Now
-	deadline := until(now, h.BornTime, h.PollTime)
+	deadline := longpoll.Deadline(now, h.BornTime, h.PollTime)
 	switch {
 	case now.Sub(deadline) > late:
 		return refuse(protocol.PollingTimeout, "the broker[%s] pop message is timeout too much", c.Peer.LocalAddr().Addr())

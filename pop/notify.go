@@ -2,6 +2,7 @@ package pop
 
 import (
 	"rocketd/filter"
+	"rocketd/longpoll"
 	"rocketd/protocol"
 )
 
@@ -31,7 +32,7 @@ func (s *Service) Notification(c *protocol.Call) error {
 	if c.IsOneway() {
 		return nil
 	}
-	return s.park(c, Waiter{ticket: c.Ticket(), ask: a, notify: true}, until(now, h.BornTime, h.PollTime), h.PollTime)
+	return s.park(c, Waiter{ticket: c.Ticket(), ask: a, notify: true}, longpoll.Deadline(now, h.BornTime, h.PollTime), h.PollTime)
 }
 
 func (s *Service) tell(t *protocol.Turn, k protocol.Ticket, has, full bool) {

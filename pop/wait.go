@@ -23,16 +23,6 @@ type home struct {
 	look func(t *protocol.Turn)
 }
 
-// until is when a request has waited that was born at bornMs, 0 if it does not say, by the client's clock. It is a time of the
-// monotonic clock: from here on a clock that is set changes nothing.
-func until(now time.Time, bornMs, pollMs int64) time.Time {
-	if bornMs == 0 {
-		bornMs = now.UnixMilli()
-	}
-	hold := time.Duration(min(max(pollMs, 0), maxHold.Milliseconds())) * time.Millisecond
-	return now.Add(time.UnixMilli(bornMs).Add(hold).Sub(now))
-}
-
 // park lets a request wait until something comes, unless too many wait already. Source: Java PopLongPollingService.polling.
 func (s *Service) park(c *protocol.Call, w Waiter, deadline time.Time, pollMs int64) error {
 	full := false

@@ -12,6 +12,7 @@ import (
 	"rocketd/clientmgr"
 	"rocketd/filter"
 	"rocketd/filter/sql92"
+	"rocketd/longpoll"
 	"rocketd/meta"
 	"rocketd/protocol"
 	"rocketd/store"
@@ -171,10 +172,9 @@ type choice struct {
 
 // Bounds of what a client asks for.
 const (
-	maxMessages = 1024           // more than a reader gives; it also looks at no fewer messages than it may give
-	maxHold     = 24 * time.Hour // of a pull that finds nothing
-	maxReads    = 8              // in a row, by a held pull whose filter refuses all that came
-	scanInTurn  = 64             // messages that are looked at in a turn by their properties; more is the pool's
+	maxMessages = 1024 // more than a reader gives; it also looks at no fewer messages than it may give
+	maxReads    = 8    // in a row, by a held pull whose filter refuses all that came
+	scanInTurn  = 64   // messages that are looked at in a turn by their properties; more is the pool's
 )
 
 // Pull serves codes 11 and 361. Fields: PullMessageRequestHeader. Source: Java PullMessageProcessor; the order of
@@ -382,7 +382,7 @@ func bounded(n int32) int32 { return min(max(n, 1), maxMessages) }
 
 // park lets a pull wait for the queue to grow. Source: remoting.md 6.1.
 func (s *Service) park(c *protocol.Call, h *protocol.PullMessageRequest, q *consumequeue.Queue, cfg *topic.Config, group *topic.GroupConfig, of *stretch, want choice) bool {
-	hold := time.Duration(min(h.SuspendTimeoutMillis, maxHold.Milliseconds())) * time.Millisecond
+	hold := time.Duration(min(h.SuspendTimeoutMillis, longpoll.MaxHold.Milliseconds())) * time.Millisecond
 	if !s.cfg.LongPolling() {
 		hold = s.cfg.ShortPolling()
 	}
