@@ -2,9 +2,13 @@ package manage
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
+	"rocketd/internal/crashfs"
+	"rocketd/internal/vfs"
+	"rocketd/meta"
 	"rocketd/topic"
 )
 
@@ -62,6 +66,64 @@ func TestService_UpdateStaticTopic(t *testing.T) {
 		f.check(f.DeleteTopic, "topic=S", "", "")
 		if f.cfg.Mappings.Get([]byte("S")) != nil {
 			t.Error("the mapping outlives its topic")
+		}
+	})
+}
+
+// Wherever the process, or the power, ends while a static topic is made, moved and deleted, it is never there as a plain one, and what
+// was answered is kept.
+func TestService_StaticTopic_Crash(t *testing.T) {
+	test(t, func(f *fixture) {
+		open := func(disk vfs.FS) (*meta.Topics, *meta.Mappings, error) {
+			cfg := meta.Config{FS: disk, Dir: "/config", Log: slog.New(slog.DiscardHandler)}
+			topics, err := meta.OpenTopics(cfg)
+			if err != nil {
+				return nil, nil, err
+			}
+			mappings, err := meta.OpenMappings(cfg)
+			return topics, mappings, err
+		}
+		const fields = "topic=S defaultTopic=TBW102 readQueueNums=2 writeQueueNums=2 perm=6 topicFilterType=SINGLE_TAG"
+		const mapping = `{"bname":"broker-g","topic":"S","epoch":%d,"hostedQueues":{0:[{"bname":"broker-g","queueId":0,"logicOffset":0}]}}`
+		for done, stop := 0, 0; done < 3; stop++ {
+			disk, left := crashfs.New(crashfs.Options{Seed: uint64(stop), Ordered: stop%2 == 0}), stop
+			disk.Before = func(vfs.Op, string) error {
+				if left--; left < 0 {
+					disk.Stop()
+					return crashfs.ErrStopped
+				}
+				return nil
+			}
+			cfg, err := f.cfg, error(nil)
+			if cfg.Topics, cfg.Mappings, err = open(disk); err != nil {
+				continue
+			}
+			svc := New(cfg)
+			done = 0
+			for _, answer := range []func() string{
+				func() string { return f.ask(svc.UpdateStaticTopic, fields, fmt.Sprintf(mapping, 1)) },
+				func() string { return f.ask(svc.UpdateStaticTopic, fields, fmt.Sprintf(mapping, 2)) },
+				func() string { return f.ask(svc.DeleteTopic, "topic=S", "") },
+			} {
+				if answer() != "" {
+					break
+				}
+				done++
+			}
+			for _, after := range []*crashfs.Disk{disk.PowerCut(uint64(stop)), disk.Kill()} {
+				topics, mappings, err := open(after)
+				if err != nil {
+					t.Fatal(err)
+				}
+				c, m := topics.Get([]byte("S")), mappings.Get([]byte("S"))
+				switch {
+				case c != nil && m == nil,
+					c == nil && done == 1,
+					m != nil && (m.Epoch < int64(done) || m.Epoch > int64(done+1)),
+					(c != nil || m != nil) && done == 3:
+					t.Fatalf("stopped at %d, after %d answers: topic %+v, mapping %+v", stop, done, c, m)
+				}
+			}
 		}
 	})
 }

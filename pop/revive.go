@@ -337,9 +337,9 @@ func (r *reviver) read(ctx context.Context, ck *Checkpoint, offset int64) (found
 	if err != nil {
 		return false, nil
 	}
-	first := offset
-	if m.SysFlag&message.FlagInnerBatch != 0 { // the whole of it came
-		first = m.QueueOffset
+	first := m.QueueOffset // another one, where this is gone, or that of the whole batch
+	if topic.IsLMQ(ck.Topic) {
+		first = offset // the record says where it is in its own topic
 	}
 	r.offsets = append(r.offsets[:0], first)
 	return true, nil
