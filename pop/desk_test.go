@@ -410,6 +410,7 @@ func (d *desk) pass(dur time.Duration) {
 		d.now = d.now.Add(min(100*time.Millisecond, end.Sub(d.now)))
 		d.timer()
 		d.revive.expire(context.Background(), d.now)
+		d.revive.away = ""
 		for _, q := range d.revive.queues {
 			d.revive.follow(context.Background(), q, d.now)
 		}

@@ -289,3 +289,41 @@ func TestService_Answer_Acting(t *testing.T) {
 	d.send("T", 0, "b")
 	want(t, "not acting any more", d.answer(opaque), (*protocol.Command)(nil))
 }
+
+// What was popped of another set, and whose check point an acting slave there has brought here, is fetched from there: that message,
+// and no other that stands where it was. While the set does not answer it is asked once a round, and the messages wait.
+func TestService_Revive_Foreign(t *testing.T) {
+	answers, asked := false, 0
+	record := func(offset int64, body string) []byte {
+		b := message.AppendRecord(nil, &message.Draft{Topic: []byte("T"), Body: []byte(body)})
+		message.Patch(b, offset, 0, start.UnixMilli())
+		return b
+	}
+	d := newDesk(t, func(cfg *Config) {
+		cfg.Fetch = func(_ context.Context, set, name string, queue int32, offset int64) ([]byte, error) {
+			switch asked++; {
+			case set != "broker-b" || name != "T" || queue != 3:
+				t.Errorf("asked %s for queue %d of %s", set, queue, name)
+			case !answers:
+				return nil, errors.New("no answer")
+			case offset == 8: // it is gone, and so is what follows it
+				return record(12, "other"), nil
+			case offset == 9:
+				return nil, nil
+			}
+			return record(offset, fmt.Sprint("m", offset)), nil
+		}
+	})
+	ck := Checkpoint{Broker: "broker-b", Group: "g", Topic: "T", QueueID: 3, Num: 4, Start: 7, PopMs: start.UnixMilli(), InvisibleMs: 1000, Diffs: []int32{0, 1, 2, 3}}
+	c := &courier{d: d}
+	rec := newJournal(&d.svc.cfg).checkpoint(&ck, 0, start.Add(time.Second).UnixMilli())
+	c.Stage(rec.queue, &rec.draft, rec.tag)
+	if _, err := c.Commit(context.Background(), d.now); err != nil {
+		t.Fatal(err)
+	}
+	d.pass(10 * time.Second)
+	want(t, "asked", asked, 1)
+	answers = true
+	d.pass(20 * time.Second)
+	want(t, "again", bodies(d.pop()), "m7 m10")
+}
