@@ -97,6 +97,7 @@ type Broker struct {
 	timers       *timer.Service // nil without timerWheelEnable
 	fled         atomic.Uint64  // messages that an acting slave brought elsewhere, or tried to
 	refuges      *refuges
+	sets         *rpc.Elsewhere // others, by name
 	levels       message.DelayLevels
 	transactions *transaction.Service
 

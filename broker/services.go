@@ -131,10 +131,10 @@ func (b *Broker) buildServices() error {
 	b.duties.parts = append(b.duties.parts, rungroup.Part{Name: "delay", Run: b.delay.Run})
 	b.transactions = b.newTransactions()
 	b.broadcasts = offset.NewBroadcast(b.offsets)
-	elsewhere := b.newElsewhere()
+	b.sets = b.newElsewhere()
 	b.pull = pull.New(pull.Config{
 		Topics: b.topics, Groups: groups{b}, Queues: b.store, Clients: b.clients.Consumers, Offsets: b.offsets,
-		Mappings: b.mappings, Elsewhere: elsewhere, Forward: b.forward,
+		Mappings: b.mappings, Elsewhere: b.sets, Forward: b.forward,
 		Offload:         b.offload,
 		Again:           b.again,
 		Got:             b.got,
@@ -157,7 +157,7 @@ func (b *Broker) buildServices() error {
 	}
 	b.openLite()
 	b.query = query.New(query.Config{Topics: b.topics, Groups: b.groups, Store: b.store, Offsets: b.offsets,
-		Offload: b.offload, Mappings: b.mappings, Elsewhere: elsewhere, Forward: b.forward})
+		Offload: b.offload, Mappings: b.mappings, Elsewhere: b.sets, Forward: b.forward})
 	b.keys = query.NewKeys(query.KeysConfig{Index: b.index, Store: b.store, Offload: b.offload})
 	b.member = member.New(member.Config{
 		Topics: b.topics, Groups: groups{b}, Clients: b.clients, Offload: b.offload,

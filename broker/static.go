@@ -29,7 +29,7 @@ func (b *Broker) openMappings(dir string) (err error) {
 	return nil
 }
 
-// newElsewhere is what services ask other brokers with that have a part of a static topic.
+// newElsewhere is what services ask other brokers with: for a part of a static topic, for a message that was popped there.
 func (b *Broker) newElsewhere() *rpc.Elsewhere {
 	f := &masters{ask: b.registrar.membersOf, now: time.Now, known: make(map[string]found)}
 	return rpc.NewElsewhere(b.outgoing, f.addr, func() time.Duration { return b.cfg.Settings.Duration("forwardTimeout") })

@@ -11,7 +11,7 @@ import (
 )
 
 // Elsewhere asks brokers, by their names, about physical queues of theirs: stretches of a static topic that another broker
-// leads. The requests say that they mean the physical queue (lo is false), so that nobody looks for the leader again. Source:
+// leads, messages that were popped there. The requests say that they mean the physical queue (lo is false), so that nobody looks for the leader again. Source:
 // Java RpcClientImpl and who uses it in the broker.
 type Elsewhere struct {
 	brokers Broker
