@@ -152,10 +152,10 @@ func (s *Service) deleteTopics(names ...string) error {
 			return fmt.Errorf("cannot delete what belongs to topics %v: %w", names, err)
 		}
 	}
-	if err := s.cfg.Mappings.Delete(names...); err != nil {
+	if err := s.cfg.Topics.Delete(names...); err != nil {
 		return err
 	}
-	if err := s.cfg.Topics.Delete(names...); err != nil {
+	if err := s.cfg.Mappings.Delete(names...); err != nil { // after the topics: none of them is ever there as a plain one
 		return err
 	}
 	for _, name := range names {
