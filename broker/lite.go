@@ -8,6 +8,7 @@ import (
 
 	"rocketd/lite"
 	"rocketd/longpoll"
+	"rocketd/order"
 	"rocketd/pop"
 	"rocketd/protocol"
 )
@@ -25,7 +26,7 @@ func (b *Broker) openLite() {
 		Offload: b.offload, Again: b.again, Got: b.got,
 		Handle: func(extraInfo []byte) (popMs int64, inOrder bool, err error) {
 			h, err := pop.ParseHandle(extraInfo)
-			return h.PopMs, h.Revive == pop.OrderQueue, err
+			return h.PopMs, h.Revive == order.Queue, err
 		},
 		Shards: func(ctx context.Context, parent string) (brokers []string) {
 			for _, q := range routes.Ask(ctx, parent) {

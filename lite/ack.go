@@ -2,6 +2,7 @@ package lite
 
 import (
 	"rocketd/longpoll"
+	"rocketd/order"
 	"rocketd/protocol"
 	"rocketd/topic"
 )
@@ -102,7 +103,7 @@ func (s *Service) Change(c *protocol.Call) error {
 	if committed, known := s.cfg.Offsets.Get(h.ConsumerGroup, []byte(queue), 0); !known || h.Offset >= committed {
 		visible := c.Turn.Now.UnixMilli() + h.InvisibleTime
 		s.lease(func(b *board) { b.lines.change(queue, string(h.ConsumerGroup), h.Offset, popMs, visible, h.Suspend) })
-		answer = protocol.ChangeInvisibleTimeResponse{PopTime: popMs, InvisibleTime: visible - popMs, ReviveQid: OrderQueue}
+		answer = protocol.ChangeInvisibleTimeResponse{PopTime: popMs, InvisibleTime: visible - popMs, ReviveQid: order.Queue}
 	}
 	c.Ticket().Answer(c.Turn, protocol.Success, "", &answer, nil)
 	return nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rocketd/longpoll"
+	"rocketd/order"
 	"rocketd/protocol"
 	"rocketd/topic"
 )
@@ -19,9 +20,6 @@ const (
 
 	late = 500 * time.Millisecond // after its time, a request is not even begun
 )
-
-// OrderQueue stands in the answer, and in handles, for a pop in order. Source: Java KeyBuilder.
-const OrderQueue = 999
 
 // ask is what a request wants. Its texts live as long as the request, or the waiter.
 type ask struct {
@@ -164,7 +162,7 @@ func (s *Service) send(t *protocol.Turn, k protocol.Ticket, code int32, remark s
 	w := k.Open(code, remark)
 	w.Int("popTime", r.popMs)
 	w.Int("invisibleTime", a.invisibleMs)
-	w.Int("reviveQid", OrderQueue)
+	w.Int("reviveQid", order.Queue)
 	w.Bytes("orderCountInfo", r.counts)
 	w.Body()
 	w.Append(r.records)

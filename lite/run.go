@@ -3,11 +3,9 @@ package lite
 import (
 	"context"
 	"time"
-)
 
-// lineLife is how long is remembered what a group popped of a queue that nobody pops or acknowledges any more. Source: Java
-// QueueLevelConsumerManager.
-const lineLife = 24 * time.Hour
+	"rocketd/order"
+)
 
 // Run gives out what was not acknowledged in time, moves events on from clients that do not ask, forgets clients that are gone and
 // deletes lite topics that have expired, until the context ends. An error of the disk ends it.
@@ -98,7 +96,7 @@ func (s *Service) Forget(now time.Time) {
 	s.on(func(b *board) {
 		ids = b.expired(now.UnixMilli(), s.cfg.ClientTimeout().Milliseconds())
 		b.lines.forgetIf(func(x *line) bool {
-			return x.entry == nil || x.at < 0 && now.UnixMilli()-x.entry.LastMs > lineLife.Milliseconds()
+			return x.entry == nil || x.at < 0 && now.UnixMilli()-x.entry.LastMs > order.Life.Milliseconds()
 		})
 	})
 	if len(ids) > 0 {

@@ -5,7 +5,15 @@ package order
 import (
 	"maps"
 	"slices"
+	"time"
 )
+
+// Queue stands for the queue of the revive topic in handles, and in answers, of what was popped in order: it has no check point. Source:
+// Java KeyBuilder.
+const Queue = 999
+
+// Life is how long an entry is kept that nobody pops or acknowledges. Source: Java QueueLevelConsumerManager.
+const Life = 24 * time.Hour
 
 // Entry is what one pop found. It is an entry of consumerOrderInfo.json, and nil where nothing was popped yet:
 //

@@ -1,6 +1,7 @@
 package pop
 
 import (
+	"rocketd/order"
 	"rocketd/protocol"
 	"rocketd/put"
 	"rocketd/store/consumequeue"
@@ -28,7 +29,7 @@ func (s *Service) Ack(c *protocol.Call) error {
 		c.Ticket().Answer(c.Turn, protocol.Success, "consumerGroup is not known here", nil, nil)
 		return nil
 	}
-	if k.Revive == OrderQueue {
+	if k.Revive == order.Queue {
 		return s.ackInOrder(c, h.ConsumerGroup, h.Topic, h.QueueID, h.Offset, k.PopMs)
 	}
 	if remark := s.foreign(&k, c.Turn.Now.UnixMilli()); remark != "" {

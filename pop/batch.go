@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 
 	"rocketd/internal/laxjson"
+	"rocketd/order"
 	"rocketd/protocol"
 )
 
@@ -128,7 +129,7 @@ func (s *Service) ackEntry(c *protocol.Call, b *batchAck, broker string, nowMs i
 	if err != nil || len(offsets) == 0 {
 		return err
 	}
-	if b.Revive == OrderQueue {
+	if b.Revive == order.Queue {
 		for _, offset := range offsets {
 			if err := s.commitInOrder([]byte(b.Group), []byte(name), b.QueueID, offset, b.PopMs, nowMs); err != nil {
 				return err

@@ -1,6 +1,7 @@
 package pop
 
 import (
+	"rocketd/order"
 	"rocketd/protocol"
 	"rocketd/put"
 	"rocketd/topic"
@@ -34,7 +35,7 @@ func (s *Service) Change(c *protocol.Call) error {
 	}
 	x := s.shelf(h.ConsumerGroup, h.Topic)
 	cur := x.cursor(h.QueueID)
-	if k.Revive == OrderQueue {
+	if k.Revive == order.Queue {
 		return s.changeInOrder(c, cur, &k, h.Offset, h.InvisibleTime)
 	}
 	if remark := s.foreign(&k, now); remark != "" {

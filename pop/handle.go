@@ -19,15 +19,12 @@ type Handle struct {
 	Start       int64 // offset that the pop of the queue started from
 	PopMs       int64
 	InvisibleMs int64
-	Revive      int32 // queue of the revive topic; OrderQueue for a pop in order
+	Revive      int32 // queue of the revive topic; order.Queue for a pop in order
 	Retry       byte  // '0' the topic itself, '1' and '2' its retry topic of that version
 	Broker      []byte
 	QueueID     int32
 	Offset      int64 // -1: not said
 }
-
-// OrderQueue stands in a handle for a pop in order, which has no check point. Source: Java KeyBuilder.
-const OrderQueue = 999
 
 // ParseHandle takes a handle apart; Broker aliases b.
 func ParseHandle(b []byte) (Handle, error) {

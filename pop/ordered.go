@@ -16,10 +16,6 @@ import (
 	"rocketd/topic"
 )
 
-// orderLife is how long an entry of consumerOrderInfo.json is kept that nobody pops or acknowledges. Source: Java
-// QueueLevelConsumerManager.
-const orderLife = 24 * time.Hour
-
 // orders is consumerOrderInfo.json as a whole.
 type orders struct {
 	path    string
@@ -190,7 +186,7 @@ func (s *Service) orderTable(now time.Time) orderFile {
 	s.shelves.each(func(x *shelf) {
 		for _, c := range x.all() {
 			c.mu.Lock()
-			if c.order != nil && now.UnixMilli()-c.order.LastMs > orderLife.Milliseconds() {
+			if c.order != nil && now.UnixMilli()-c.order.LastMs > order.Life.Milliseconds() {
 				c.order = nil
 			}
 			if c.order != nil {

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 
+	"rocketd/order"
 	"rocketd/protocol"
 	"rocketd/put"
 )
@@ -68,7 +69,7 @@ func (s *Service) take(t *protocol.Turn, k protocol.Ticket, a *ask) outcome {
 	r := s.replies.Get().(*reply)
 	r.reset(k, a, t.Now.UnixMilli())
 	if a.order {
-		r.revive = OrderQueue
+		r.revive = order.Queue
 	} else {
 		r.revive = int32(s.revives.Add(1) % uint32(max(s.cfg.ReviveQueues, 1)))
 	}
