@@ -51,7 +51,8 @@ const (
 // compacted is the queues whose messages are kept by key. Each has a log of its own that follows the queue: messages that it
 // does not have yet are read from the queue.
 type compacted struct {
-	logs atomic.Pointer[map[*consumequeue.Queue]*compaction.Log] // nil: there are none; the map is never changed
+	logs  atomic.Pointer[compactLogs] // nil: there are none; the map is never changed
+	clean bool                        // Open found a store that was closed
 
 	// copying is held by who copies messages from queues into their logs. It stands below writing; cutting does not take it.
 	copying sync.Mutex
@@ -62,6 +63,8 @@ type compacted struct {
 	next      map[*consumequeue.Queue]int64 // offset to copy from, where that is not the end of the log
 	positions map[string]int64              // as the file has them
 }
+
+type compactLogs map[*consumequeue.Queue]*compaction.Log
 
 // compactLog returns the log of a queue, or nil. For a store without such topics it is one look at a pointer.
 func (s *Store) compactLog(q *consumequeue.Queue) *compaction.Log {
@@ -79,16 +82,19 @@ func (s *Store) openCompacted(clean bool) error {
 	}
 	s.compact.positions = compaction.ReadPositions(s.cfg.FS, s.path(filepath.Join(compactionDir, compaction.PositionFile)), s.cfg.Log)
 	s.compact.next = map[*consumequeue.Queue]int64{}
+	s.compact.clean = clean
 	s.compact.mu.Lock()
 	defer s.compact.mu.Unlock()
+	logs := compactLogs{}
 	err := eachQueueDir(s.cfg.FS, s.path(compactionLogDir), func(dir string) error {
 		topic := filepath.Base(filepath.Dir(dir))
 		id, err := strconv.ParseInt(filepath.Base(dir), 10, 32)
 		if err != nil || id < 0 || !s.cfg.Compaction.Of(topic) {
 			return nil
 		}
-		return s.openCompactLog(s.Queue(topic, int32(id)), clean)
+		return s.openCompactLog(logs, s.Queue(topic, int32(id)))
 	})
+	s.setCompacted(logs)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -97,13 +103,15 @@ func (s *Store) openCompacted(clean bool) error {
 
 // findCompacted opens the logs of queues that have none yet. s.compact.mu is held.
 func (s *Store) findCompacted() error {
+	logs := s.compactLogs()
+	defer s.setCompacted(logs)
 	for _, topic := range s.Topics() {
 		if !s.cfg.Compaction.Of(topic) {
 			continue
 		}
 		for _, q := range s.Queues(topic) {
-			if q.Kind() == consumequeue.Simple && s.compactLog(q) == nil {
-				if err := s.openCompactLog(q, true); err != nil {
+			if q.Kind() == consumequeue.Simple && logs[q] == nil {
+				if err := s.openCompactLog(logs, q); err != nil {
 					return err
 				}
 			}
@@ -112,8 +120,8 @@ func (s *Store) findCompacted() error {
 	return nil
 }
 
-// openCompactLog opens the log of a queue. s.compact.mu is held.
-func (s *Store) openCompactLog(q *consumequeue.Queue, clean bool) error {
+// openCompactLog opens the log of a queue and adds it to logs. s.compact.mu is held.
+func (s *Store) openCompactLog(logs compactLogs, q *consumequeue.Queue) error {
 	if q.Kind() != consumequeue.Simple {
 		return nil
 	}
@@ -129,7 +137,7 @@ func (s *Store) openCompactLog(q *consumequeue.Queue, clean bool) error {
 	l, err := compaction.Open(compaction.Config{
 		LogDir: s.path(filepath.Join(compactionLogDir, name)), UnitDir: s.path(filepath.Join(compactionUnitsDir, name)),
 		Topic: q.Topic(), Queue: q.ID(), FileSize: s.cfg.Compaction.FileSize, UnitFileSize: s.cfg.Compaction.UnitFileSize,
-		Clean: clean, Again: again, Position: position, Tag: s.cfg.Tag, FS: s.cfg.FS, Log: s.cfg.Log,
+		Clean: s.compact.clean, Again: again, Position: position, Tag: s.cfg.Tag, FS: s.cfg.FS, Log: s.cfg.Log,
 	})
 	if err != nil {
 		return err
@@ -144,17 +152,20 @@ func (s *Store) openCompactLog(q *consumequeue.Queue, clean bool) error {
 			return errors.Join(err, l.Close())
 		}
 	}
-	s.setCompacted(func(logs map[*consumequeue.Queue]*compaction.Log) { logs[q] = l })
+	logs[q] = l
 	return nil
 }
 
-// setCompacted changes the table of logs. s.compact.mu is held.
-func (s *Store) setCompacted(change func(logs map[*consumequeue.Queue]*compaction.Log)) {
-	logs := map[*consumequeue.Queue]*compaction.Log{}
-	if old := s.compact.logs.Load(); old != nil {
-		maps.Copy(logs, *old)
+// compactLogs returns a copy of the table of logs, to be changed and set. s.compact.mu is held.
+func (s *Store) compactLogs() compactLogs {
+	if logs := s.compact.logs.Load(); logs != nil {
+		return maps.Clone(*logs)
 	}
-	change(logs)
+	return compactLogs{}
+}
+
+// setCompacted sets the table of logs. s.compact.mu is held.
+func (s *Store) setCompacted(logs compactLogs) {
 	if len(logs) == 0 {
 		s.compact.logs.Store(nil)
 		return
@@ -321,18 +332,19 @@ func (s *Store) deleteCompacted(topic string) error {
 	}
 	s.compact.mu.Lock()
 	defer s.compact.mu.Unlock()
-	found := false
+	logs, found := s.compactLogs(), false
 	err := s.eachCompacted(func(q *consumequeue.Queue, l *compaction.Log) error {
 		if q.Topic() != topic {
 			return nil
 		}
 		found = true
-		s.setCompacted(func(logs map[*consumequeue.Queue]*compaction.Log) { delete(logs, q) })
+		delete(logs, q)
 		delete(s.compact.next, q)
 		delete(s.compact.positions, compaction.PositionKey(topic, q.ID()))
 		return l.Delete()
 	})
 	if found {
+		s.setCompacted(logs)
 		for _, dir := range []string{compactionLogDir, compactionUnitsDir} {
 			if e := s.cfg.FS.Remove(s.path(filepath.Join(dir, topic))); e != nil && !errors.Is(e, fs.ErrNotExist) {
 				err = errors.Join(err, e)

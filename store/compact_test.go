@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -300,6 +301,30 @@ func TestStore_Compacted_Cutting(t *testing.T) {
 		s.cuts.Add(1)
 		if dst, res := s.Get(s.Find([]byte("c"), 0), Read{From: 7, Max: 3}, nil); res.Status != status || (len(dst) > 0) != (status == Found) || status != Found && res.Next != 7 {
 			t.Fatal(res, len(dst))
+		}
+	}
+}
+
+// After a crash the end of a compaction log is copied again, also where its topic becomes known only later.
+func TestStore_Compacted_Later(t *testing.T) {
+	dir := t.TempDir()
+	s := compactStore(t, dir)
+	sendKeys(t, s, rounds(0, 40)...)
+	copyAll(t, s)
+	dir = copyDir(t, dir)
+	files, err := filepath.Glob(filepath.Join(dir, compactionLogDir, "c/0/0*"))
+	ok(t, err)
+	last := files[len(files)-1]
+	data, err := os.ReadFile(last)
+	ok(t, err)
+	damage(t, last, bytes.LastIndex(data, []byte("k4")), make([]byte, 2)) // no checksum says so
+	var known atomic.Bool
+	s = compactStore(t, dir, func(c *Config) { c.Compaction.Of = func(topic string) bool { return topic == "c" && known.Load() } })
+	known.Store(true)
+	copyAll(t, s)
+	for _, want := range rounds(33, 40) {
+		if got := table(t, s); !slices.ContainsFunc(got, func(m string) bool { return strings.HasSuffix(m, " "+want) }) {
+			t.Errorf("%s is not in %q", want, got)
 		}
 	}
 }
