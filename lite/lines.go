@@ -95,19 +95,15 @@ func (l *lines) clear(queue, group string) {
 }
 
 // ack acknowledges a message of a queue whose group is at committed (-1: nowhere). next is the offset to commit; -1: the message is
-// not among those that were popped, -2: it was popped again since. free tells that the queue may be popped now. Where nothing is
-// known, since before the start of this process, only the next message can be acknowledged: else those before it would be too.
+// not among those that were popped, -2: it was popped again since. free tells that the queue may be popped now.
 func (l *lines) ack(queue, group string, offset, popMs, committed, nowMs int64) (next int64, free bool) {
-	x := l.find(queue, group)
-	if x == nil || x.entry == nil {
-		if offset != committed {
-			return -1, false
-		}
-		return offset + 1, true
+	var e *order.Entry
+	if x := l.find(queue, group); x != nil {
+		e = x.entry
+		defer l.changed(x)
 	}
-	next = x.entry.Ack(offset, popMs)
-	l.changed(x)
-	return next, next >= 0 && !x.entry.Blocks("", nowMs)
+	next = e.Ack(offset, popMs, committed)
+	return next, next >= 0 && !e.Blocks("", nowMs)
 }
 
 // change says from when on a message may be popped again, or with suspend all of its pop.

@@ -99,9 +99,12 @@ func (o *Entry) Blocks(attempt string, nowMs int64) bool {
 }
 
 // Ack marks a message and returns the offset to commit. It is -1 if the pop had no such message, and -2 if the handle is of
-// another pop.
-func (o *Entry) Ack(offset, popMs int64) (next int64) {
+// another pop. Where nothing is known of a pop, since before the start of this process, only the message at committed (-1: nowhere) can
+// be acknowledged: else those before it would be too.
+func (o *Entry) Ack(offset, popMs, committed int64) (next int64) {
 	switch {
+	case o == nil && (offset < 0 || offset != committed):
+		return -1
 	case o == nil:
 		return offset + 1
 	case len(o.Offsets) == 0:

@@ -20,10 +20,10 @@ func TestEntry(t *testing.T) {
 		}
 	}
 	check("free", o.FreeAt(), 1100)
-	check("the second", o.Ack(6, 1000), 5)
-	check("the first", o.Ack(5, 1000), 7)
-	check("another pop's", o.Ack(7, 999), -2)
-	check("none of it", o.Ack(8, 1000), -1)
+	check("the second", o.Ack(6, 1000, 5), 5)
+	check("the first", o.Ack(5, 1000, 5), 7)
+	check("another pop's", o.Ack(7, 999, 7), -2)
+	check("none of it", o.Ack(8, 1000, 7), -1)
 	if !o.Change(7, 1000, 1050) || o.Blocks("", 1050) || !o.Blocks("", 1049) {
 		t.Errorf("after a change it is free at %d", o.FreeAt())
 	}
@@ -31,11 +31,14 @@ func TestEntry(t *testing.T) {
 	if got := counts(o); !slices.Equal(got, []int32{1, 0}) {
 		t.Errorf("popped before: %v", got)
 	}
-	check("all", o.Ack(8, 2000)*100+o.Ack(7, 2000), 709)
+	check("all", o.Ack(8, 2000, 7)*100+o.Ack(7, 2000, 7), 709)
 	if o.Blocks("", 2000) {
 		t.Error("all are acknowledged and it blocks")
 	}
-	check("nothing popped", (*Entry)(nil).Ack(3, 1), 4)
+	var unknown *Entry
+	check("nothing known: the next", unknown.Ack(3, 1, 3), 4)
+	check("nothing known: a later one", unknown.Ack(4, 1, 3), -1)
+	check("nothing known: nowhere", unknown.Ack(-1, 1, -1), -1)
 }
 
 // The same attempt gets its messages again, and they do not count.

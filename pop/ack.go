@@ -18,7 +18,8 @@ func (s *Service) Ack(c *protocol.Call) error {
 	if err != nil {
 		return err
 	}
-	if low, high := bounds(q); h.Offset < low || h.Offset > high {
+	low, high := bounds(q)
+	if h.Offset < low || h.Offset > high {
 		return refuse(protocol.NoMessage, "offset is illegal, key:%s@%d, commit:%d, store:%d~%d", h.Topic, h.QueueID, h.Offset, low, high)
 	}
 	k, err := ParseHandle(h.ExtraInfo)
@@ -30,7 +31,7 @@ func (s *Service) Ack(c *protocol.Call) error {
 		return nil
 	}
 	if k.Revive == order.Queue {
-		return s.ackInOrder(c, h.ConsumerGroup, h.Topic, h.QueueID, h.Offset, k.PopMs)
+		return s.ackInOrder(c, h.ConsumerGroup, h.Topic, h.QueueID, h.Offset, high, k.PopMs)
 	}
 	if remark := s.foreign(&k, c.Turn.Now.UnixMilli()); remark != "" {
 		c.Ticket().Answer(c.Turn, protocol.Success, remark, nil, nil)

@@ -131,7 +131,7 @@ func (s *Service) ackEntry(c *protocol.Call, b *batchAck, broker string, nowMs i
 	}
 	if b.Revive == order.Queue {
 		for _, offset := range offsets {
-			if err := s.commitInOrder([]byte(b.Group), []byte(name), b.QueueID, offset, b.PopMs, nowMs); err != nil {
+			if err := s.commitInOrder([]byte(b.Group), []byte(name), b.QueueID, offset, q.Max(), b.PopMs, nowMs); err != nil {
 				return err
 			}
 		}

@@ -73,23 +73,31 @@ func (s *Service) orderChanged(c *cursor) {
 }
 
 // ackInOrder acknowledges a message that was popped in order. Source: Java AckMessageProcessor.ackOrderly.
-func (s *Service) ackInOrder(c *protocol.Call, group, name []byte, queue int32, offset, popMs int64) error {
-	if err := s.commitInOrder(group, name, queue, offset, popMs, c.Turn.Now.UnixMilli()); err != nil {
+func (s *Service) ackInOrder(c *protocol.Call, group, name []byte, queue int32, offset, end, popMs int64) error {
+	if err := s.commitInOrder(group, name, queue, offset, end, popMs, c.Turn.Now.UnixMilli()); err != nil {
 		return err
 	}
 	c.Ticket().Answer(c.Turn, protocol.Success, "", nil, nil)
 	return nil
 }
 
-func (s *Service) commitInOrder(group, name []byte, queue int32, offset, popMs, nowMs int64) error {
+// commitInOrder acknowledges a message of a queue that ends at end, and commits what is consumed then.
+func (s *Service) commitInOrder(group, name []byte, queue int32, offset, end, popMs, nowMs int64) error {
 	x := s.shelf(group, name)
 	c := x.cursor(queue)
 	c.mu.Lock()
-	if committed, ok := s.cfg.Offsets.Get(group, name, queue); ok && offset < committed {
+	committed, ok := s.cfg.Offsets.Get(group, name, queue)
+	if !ok {
+		committed = -1
+	}
+	if offset < committed {
 		c.mu.Unlock()
 		return nil
 	}
-	next := c.order.Ack(offset, popMs)
+	next := int64(-1)
+	if offset < end {
+		next = c.order.Ack(offset, popMs, committed)
+	}
 	if next >= 0 {
 		s.cfg.Offsets.Commit(group, name, queue, next)
 		if c.order != nil {

@@ -620,6 +620,33 @@ func TestService_Pop_Reset(t *testing.T) {
 	}
 }
 
+// After a kill before the order of what is popped was written, an acknowledgement of a later message acknowledges none before it, and
+// one of no message skips none.
+func TestService_Pop_OrderThenKill(t *testing.T) {
+	d := newDesk(t, nil)
+	d.send("T", 0, "a", "b", "c")
+	list := d.pop("order=true")
+	want(t, "pop", bodies(list), "a b c")
+	kill := func() {
+		t.Helper()
+		if err := d.offsets.Persist(); err != nil {
+			t.Fatal(err)
+		}
+		d.kill()
+	}
+	kill()
+	want(t, "a later one", d.ack(list[2]).Code, int32(protocol.MessageIllegal))
+	want(t, "committed", d.committed("g", "T", 0), int64(0))
+	want(t, "the next", d.ack(list[0]).Code, int32(protocol.Success))
+	want(t, "and the next", d.ack(list[1]).Code, int32(protocol.Success))
+	list = d.pop("order=true")
+	want(t, "again", bodies(list), "c")
+	d.ack(list[0])
+	kill()
+	want(t, "behind the last", d.ack(list[0], "offset=3").Code, int32(protocol.MessageIllegal))
+	want(t, "committed", d.committed("g", "T", 0), int64(3))
+}
+
 // A queue popped in order that a reset has freed is free after a kill, too.
 func TestService_Pop_ResetThenKill(t *testing.T) {
 	d := newDesk(t, nil)
