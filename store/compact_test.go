@@ -48,7 +48,7 @@ func table(t *testing.T, s *Store) (all []string) {
 	q := s.Find([]byte("c"), 0)
 	for from := int64(0); ; {
 		dst, res := s.Get(q, Read{From: from, Max: 3}, nil)
-		if res.Status == OffsetOverflowOne || res.Status == NoMatchedLogicQueue {
+		if res.Status == OffsetOverflowOne || res.Status == NoMatchedLogicQueue || res.Status == NoMessageInQueue {
 			return all
 		}
 		if res.Status != Found && res.Status != OffsetTooSmall && res.Status != NoMatchedMessage || res.Next <= from {
