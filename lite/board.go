@@ -24,6 +24,8 @@ type board struct {
 	refs    int                             // how many lite topics all clients subscribe to,
 	losses  int                             // and how many they have lost
 	lines   lines
+	early   map[string]struct{} // queues without messages in which a subscription has set an offset
+	idle    []string            // those of them that nobody subscribes to any more
 
 	delayMs func(wild bool) int64 // from when an event finds no room to a look at all of a client's queues
 	roll    func(n int) int       // a number below n
@@ -56,7 +58,7 @@ type rules struct {
 func newBoard(delayMs func(wild bool) int64) *board {
 	return &board{
 		clients: make(map[string]*client), queues: make(map[string][]*client), wild: make(map[string]map[string][]*client),
-		lines: newLines(), delayMs: delayMs, roll: rand.IntN,
+		lines: newLines(), early: make(map[string]struct{}), delayMs: delayMs, roll: rand.IntN,
 	}
 }
 
@@ -141,6 +143,10 @@ func (b *board) remove(c *client, queue string) (had, event bool) {
 		b.queues[queue] = left
 	} else {
 		delete(b.queues, queue)
+		if _, set := b.early[queue]; set {
+			delete(b.early, queue)
+			b.idle = append(b.idle, queue)
+		}
 	}
 	if groups := b.wild[c.parent]; queue == wildName(c.parent, c.group) && groups != nil {
 		if groups[c.group] = without(groups[c.group], c); len(groups[c.group]) == 0 {

@@ -192,7 +192,7 @@ func (s *Service) unsubscribe(e *protocol.LiteSubscription) {
 			name := topic.LiteQueue(e.Topic, lite)
 			b.find(c, name)
 			had, event := b.remove(c, name)
-			if had && c.rules.resetLeave {
+			if had && c.rules.resetLeave && s.queue(name) != nil {
 				s.reset(b, c.group, name, &fromFirst)
 			}
 			if event {
@@ -234,7 +234,7 @@ func (s *Service) tell(from []taken) {
 var fromFirst = protocol.OffsetOption{Type: protocol.OffsetPolicy, Value: protocol.PolicyMin}
 
 // reset has a group begin a queue elsewhere. What it has popped of it counts no more. Source: Java
-// LiteSubscriptionRegistryImpl.resetOffset; a time is not looked for, as there.
+// LiteSubscriptionRegistryImpl.resetOffset; a time is not looked for, as there. A queue that is not there yet is one that the caller has a client subscribe to.
 func (s *Service) reset(b *board, group, queue string, o *protocol.OffsetOption) {
 	if o == nil {
 		return
@@ -261,6 +261,9 @@ func (s *Service) reset(b *board, group, queue string, o *protocol.OffsetOption)
 	}
 	if target < 0 || target == current {
 		return
+	}
+	if s.queue(queue) == nil {
+		b.early[queue] = struct{}{}
 	}
 	s.cfg.Offsets.Reset(group, queue, 0, target)
 	b.lines.clear(queue, group)

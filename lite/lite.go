@@ -134,11 +134,19 @@ func (s *Service) now(t *protocol.Turn) time.Time {
 	return s.cfg.Now()
 }
 
-// on runs fn on the board.
+// on runs fn on the board. Offsets that subscriptions have set in queues that never came to be go with them, so that their number is
+// bounded.
 func (s *Service) on(fn func(b *board)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fn(s.board)
+	b := s.board
+	fn(b)
+	for _, queue := range b.idle {
+		if len(b.queues[queue]) == 0 && s.queue(queue) == nil {
+			s.cfg.Offsets.RemoveTopic(queue)
+		}
+	}
+	b.idle = nil
 }
 
 // wake has the held requests of clients looked at.

@@ -225,6 +225,10 @@ func TestService_Exclusive(t *testing.T) {
 	want(t, "it knows", fmt.Sprint(d.control(protocol.LiteCompleteAdd, "c1", "g", "1", "x").Code, b.refs, b.losses), "0 2 1")
 	d.control(protocol.LiteCompleteRemove, "c1", "g")
 	want(t, "it leaves", fmt.Sprint(b.refs, b.losses), "1 0")
+	d.control(protocol.LitePartialAdd, "c1", "g", "y")
+	d.control(protocol.LitePartialAdd, "c2", "g", "y")
+	offset, ok := d.offsets.Get([]byte("g"), []byte(names("y")[0]), 0)
+	want(t, "taken before it has messages", fmt.Sprint(offset, ok, len(b.early)), "0 true 1")
 }
 
 // Where a group begins can be said when it subscribes, and it may begin anew after it no longer did.
@@ -254,6 +258,25 @@ func TestService_Offsets(t *testing.T) {
 	d.control(protocol.LitePartialRemove, "c", "g", "a")
 	d.control(protocol.LitePartialAdd, "c", "g", "a")
 	want(t, "anew", d.pop("c", "g"), "a0 a1 a2")
+
+	n := d.offsets.Len()
+	early := func(client string, lite ...string) {
+		d.controls(&protocol.LiteSubscription{Action: protocol.LitePartialAdd, ClientID: client, Group: "h", Topic: "P", LiteTopics: lite, OffsetOption: &protocol.OffsetOption{Type: protocol.OffsetExact, Value: 1}})
+	}
+	for i := range 9 {
+		early("e", fmt.Sprint("e", i), fmt.Sprint("f", i))
+		d.control(protocol.LitePartialRemove, "e", "h", fmt.Sprint("e", i), fmt.Sprint("f", i))
+		early("e", fmt.Sprint("g", i))
+		d.control([]protocol.LiteAction{protocol.LiteCompleteAdd, protocol.LiteCompleteRemove}[i%2], "e", "h")
+	}
+	want(t, "offsets of lite topics that never were", d.offsets.Len(), n)
+	early("e", "e")
+	early("f", "e")
+	d.control(protocol.LitePartialRemove, "f", "h", "e")
+	d.send("e=e0", "e=e1")
+	want(t, "one that was to come", d.pop("e", "h"), "e1")
+	d.control(protocol.LiteCompleteRemove, "e", "h")
+	want(t, "it is there", d.offsets.Len(), n+1)
 }
 
 // A wildcard group gets all lite topics of its parent, those that come later too.
