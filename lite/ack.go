@@ -39,7 +39,7 @@ func (s *Service) Ack(c *protocol.Call) error {
 	if next == -1 {
 		return refuse(protocol.MessageIllegal, "ack offset illegal.")
 	}
-	if free {
+	if free && next < end(s.queue(queue)) { // looked at now, as an event that came before found the queue leased
 		s.dispatch(c.Turn, queue, group)
 	}
 	c.Ticket().Answer(c.Turn, protocol.Success, "", nil, nil)

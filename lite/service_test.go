@@ -81,14 +81,26 @@ func TestService_Hold(t *testing.T) {
 	d.send("a=a2")
 	want(t, "the first", d.print(d.answer(first))+d.print(d.answer(second))+d.print(d.answer(third)), "a2heldheld")
 
-	n := d.call(protocol.Notification, nil, "consumerGroup=g", "topic=P", "clientId=c2", "isLiteConsumer=true", "pollTime=30000", "queueId=-1", fmt.Sprintf("bornTime=%d", d.now.UnixMilli()))
-	want(t, "nothing for it", n == nil, true)
+	ask := func() *protocol.Command {
+		return d.call(protocol.Notification, nil, "consumerGroup=g", "topic=P", "clientId=c2", "isLiteConsumer=true", "pollTime=30000", "queueId=-1", fmt.Sprintf("bornTime=%d", d.now.UnixMilli()))
+	}
+	want(t, "nothing for it", ask() == nil, true)
 	k = d.opaque
 	d.control(protocol.LitePartialAdd, "c2", "g", "n")
 	d.send("n=n0")
 	has, _ := d.answer(k).Get("hasMsg")
 	want(t, "notified", string(has), "true")
 	want(t, "and popped", d.pop("c2", "g"), "n0")
+	want(t, "nothing for it", ask() == nil, true)
+	k = d.opaque
+	d.send("n=n1")
+	want(t, "acknowledged", d.ack("g", "n", 0), 0)
+	has, _ = d.answer(k).Get("hasMsg")
+	want(t, "the next", string(has), "true")
+	want(t, "and popped", d.pop("c2", "g"), "n1")
+	want(t, "nothing for it", ask() == nil, true)
+	want(t, "acknowledged", d.ack("g", "n", 1), 0)
+	want(t, "nothing more", d.answer(d.opaque-1) == nil, true)
 }
 
 // A queue that somebody else reads does not keep a client from its others, and its event comes after that read.
