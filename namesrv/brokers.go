@@ -19,9 +19,9 @@ func (s *Server) registerBroker(_ context.Context, c *protocol.Call) (*reply, er
 	if err != nil {
 		return nil, err
 	}
-	s.decoding <- struct{}{}
+	s.registering <- struct{}{}
+	defer func() { <-s.registering }()
 	topics, filters, err := route.DecodeBody(c.Body, c.Version, h.Compressed, h.BodyCrc32)
-	<-s.decoding
 	if err != nil {
 		s.log.Warn("registration refused", "broker", h.BrokerName, "id", h.BrokerID, "addr", h.BrokerAddr, "err", err)
 		return nil, err

@@ -33,16 +33,16 @@ type Config struct {
 
 // Server is a NameServer. Make it with New, let it work with Run.
 type Server struct {
-	settings *settings.Settings
-	log      *slog.Logger
-	routes   *route.Table
-	kv       *kv
-	table    *dispatch.Table
-	server   *remoting.Server
-	opts     atomic.Pointer[options]
-	began    time.Time
-	notices  chan route.Notice
-	decoding chan struct{} // holds one for each registration whose body is being read
+	settings    *settings.Settings
+	log         *slog.Logger
+	routes      *route.Table
+	kv          *kv
+	table       *dispatch.Table
+	server      *remoting.Server
+	opts        atomic.Pointer[options]
+	began       time.Time
+	notices     chan route.Notice
+	registering chan struct{} // holds one for each registration that is being read and entered
 }
 
 // options are the settings that requests look at; an update replaces them as a whole.
@@ -62,7 +62,7 @@ const maxNotices = 1024
 func New(cfg Config) (*Server, error) {
 	set := cfg.Settings
 	s := &Server{settings: set, log: cfg.Log, routes: route.New(route.Config{}), began: time.Now(), notices: make(chan route.Notice, maxNotices)}
-	s.decoding = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)) // so that routes are answered while a thousand brokers register
+	s.registering = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1)) // so that routes are answered while a thousand brokers register
 	s.readOptions()
 	var err error
 	if s.kv, err = openKV(vfs.OS, set.String("kvConfigPath"), cfg.Log); err != nil {

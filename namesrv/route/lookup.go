@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"rocketd/internal/laxjson"
 	"rocketd/protocol"
@@ -14,18 +15,20 @@ import (
 // since 4.9.4 expect; older ones get Java's dialect. The bytes are shared and may not be changed. Asking for a
 // route that was asked for before allocates nothing.
 func (t *Table) Body(name []byte, standard bool) []byte {
-	t.mu.RLock()
-	body := t.bodies.get(name, standard)
-	if body != nil || t.topics[string(name)] == nil {
-		t.mu.RUnlock()
+	if body := t.bodies.get(name, standard); body != nil { // without the table's lock, which a registration holds for long
 		return body
+	}
+	t.mu.RLock()
+	if t.topics[string(name)] == nil {
+		t.mu.RUnlock()
+		return nil
 	}
 	r, seen := t.route(string(name)), t.changes
 	t.mu.RUnlock()
 	if r == nil {
 		return nil
 	}
-	body = EncodeRoute(r, standard) // without the lock: a route over a thousand brokers takes a millisecond
+	body := EncodeRoute(r, standard) // without the lock: a route over a thousand brokers takes a millisecond
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if seen == t.changes {
@@ -112,8 +115,9 @@ func KeepZone(r *protocol.TopicRouteData, zone string) {
 // maxCached bounds the encoded routes that are kept; when it is reached they are all made anew.
 const maxCached = 256 << 20
 
-// cache holds encoded routes by topic, in both dialects. It is guarded by the table's lock.
+// cache holds encoded routes by topic, in both dialects. Only who holds the table's lock changes it; anybody reads.
 type cache struct {
+	mu              sync.RWMutex // guards:
 	plain, standard map[string][]byte
 	size            int
 }
@@ -125,20 +129,34 @@ func (c *cache) of(standard bool) map[string][]byte {
 	return c.plain
 }
 
-func (c *cache) get(name []byte, standard bool) []byte { return c.of(standard)[string(name)] }
+func (c *cache) get(name []byte, standard bool) []byte {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.of(standard)[string(name)]
+}
 
 func (c *cache) put(name string, standard bool, body []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.size += len(body); c.size > maxCached {
-		c.clear()
+		c.empty()
 		c.size = len(body)
 	}
 	c.of(standard)[name] = body
 }
 
 func (c *cache) drop(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.size -= len(c.plain[name]) + len(c.standard[name])
 	delete(c.plain, name)
 	delete(c.standard, name)
 }
 
-func (c *cache) clear() { *c = cache{plain: map[string][]byte{}, standard: map[string][]byte{}} }
+func (c *cache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.empty()
+}
+
+func (c *cache) empty() { c.plain, c.standard, c.size = map[string][]byte{}, map[string][]byte{}, 0 }
