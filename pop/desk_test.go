@@ -81,7 +81,7 @@ func newDesk(t *testing.T, cfg func(*Config)) *desk {
 	d := &desk{
 		t: t, fs: crashfs.New(crashfs.Options{}), peer: &peer{}, now: start, cfg: cfg,
 		topics: map[string]*topic.Config{"T": topic.NewConfig("T", 1), "T4": topic.NewConfig("T4", 4),
-			"B": topic.NewConfig("B", 1), light: topic.NewConfig(light, 1)},
+			"B": topic.NewConfig("B", 1), "C": topic.NewConfig("C", 1), light: topic.NewConfig(light, 1)},
 		groups: map[string]*topic.GroupConfig{"g": topic.NewGroupConfig("g"), "h": topic.NewGroupConfig("h")},
 	}
 	d.open()
@@ -100,6 +100,7 @@ func (d *desk) open() {
 	var err error
 	must(d.fs.MkdirAll("/store/config", 0o755))
 	d.store, err = store.Open(store.Config{Dir: "/store", FileSize: 1 << 20, QueueFileSize: 20_000, HotBytes: 1 << 20, FS: d.fs, Log: log,
+		Compaction:    store.Compaction{Of: func(name string) bool { return name == "C" }},
 		MultiDispatch: true, QueueKind: func(name string) (consumequeue.Kind, bool) {
 			if name == "B" {
 				return consumequeue.Batch, true

@@ -171,3 +171,41 @@ func TestService_Pop_BatchChosen(t *testing.T) {
 	d.ack(list[1])
 	want(t, "free", bodies(d.pop("topic=B", "order=true")), "c")
 }
+
+// keyed stores messages of C, each with a key of its own.
+func (d *desk) keyed(bodies ...string) {
+	d.t.Helper()
+	c := &courier{d: d}
+	for _, body := range bodies {
+		c.Stage(d.store.Queue("C", 0), &message.Draft{Topic: []byte("C"), Body: []byte(body), StoreHost: netip.MustParseAddrPort("192.0.2.1:10911"),
+			Properties: message.AppendProperty(nil, message.PropKeys, []byte(body))}, 0)
+	}
+	if _, err := c.Commit(context.Background(), d.now); err != nil {
+		d.t.Fatal(err)
+	}
+	d.posted()
+}
+
+// A topic of which only the last message of each key is kept is popped like others, also what has moved into its compaction log,
+// and what was lent before that comes again from there.
+func TestService_Pop_Compacted(t *testing.T) {
+	d := newDesk(t, nil)
+	pop := func() []got { return d.pop("topic=C", "maxMsgNums=2") }
+	d.keyed("a", "b", "c", "d")
+	list := pop()
+	want(t, "pop", bodies(list), "a b")
+	d.ack(list[0])
+	d.restart(true) // its end copies them
+	list = pop()
+	want(t, "out of the compaction log", bodies(list), "c d")
+	want(t, "offset", list[1].offset, int64(3))
+	want(t, "ack", d.ack(list[1]).Code, int32(protocol.Success))
+	d.pass(11 * time.Second)
+	again := append(pop(), pop()...)
+	want(t, "again", bodies(again), "b c")
+	for _, g := range again {
+		d.ack(g)
+	}
+	d.pass(time.Minute)
+	want(t, "all acknowledged", bodies(pop()), "")
+}

@@ -47,17 +47,18 @@ func table(t *testing.T, s *Store) (all []string) {
 	t.Helper()
 	q := s.Find([]byte("c"), 0)
 	for from := int64(0); ; {
-		dst, res := s.Get(q, Read{From: from, Max: 3}, nil)
+		var offsets []int64
+		dst, res := s.Get(q, Read{From: from, Max: 3, Offsets: &offsets}, nil)
 		if res.Status == OffsetOverflowOne || res.Status == NoMatchedLogicQueue || res.Status == NoMessageInQueue {
 			return all
 		}
 		if res.Status != Found && res.Status != OffsetTooSmall && res.Status != NoMatchedMessage || res.Next <= from {
 			t.Fatalf("from %d: %+v", from, res)
 		}
-		for from = res.Next; len(dst) > 0; {
+		for from = res.Next; len(dst) > 0; offsets = offsets[1:] {
 			r, err := message.Decode(dst)
-			if err != nil || !r.CheckCRC() {
-				t.Fatal(err)
+			if err != nil || !r.CheckCRC() || len(offsets) == 0 || offsets[0] != r.QueueOffset {
+				t.Fatal(err, offsets, r.QueueOffset)
 			}
 			key, _ := message.Property(r.Properties, message.PropKeys)
 			all = append(all, fmt.Sprintf("%d %s=%s", r.QueueOffset, key, r.Body))
@@ -299,8 +300,10 @@ func TestStore_Compacted_Cutting(t *testing.T) {
 	}
 	for _, status := range []Status{MessageWasRemoving, Found} { // nor is anything given out
 		s.cuts.Add(1)
-		if dst, res := s.Get(s.Find([]byte("c"), 0), Read{From: 7, Max: 3}, nil); res.Status != status || (len(dst) > 0) != (status == Found) || status != Found && res.Next != 7 {
-			t.Fatal(res, len(dst))
+		offsets := []int64{-1}
+		dst, res := s.Get(s.Find([]byte("c"), 0), Read{From: 7, Max: 3, Offsets: &offsets}, nil)
+		if res.Status != status || (len(dst) > 0) != (status == Found) || status != Found && res.Next != 7 || len(offsets) != 1+res.Count {
+			t.Fatal(res, len(dst), offsets)
 		}
 	}
 }

@@ -48,9 +48,15 @@ func (s *Store) getCompacted(l *compaction.Log, q *consumequeue.Queue, r Read, d
 		res.Count++
 		res.Bytes += int(e.Size)
 		res.LastPhysical = e.Physical
+		if r.Offsets != nil {
+			*r.Offsets = append(*r.Offsets, e.Base)
+		}
 		return true
 	})
 	if s.cutSince(cuts) {
+		if r.Offsets != nil {
+			*r.Offsets = (*r.Offsets)[:len(*r.Offsets)-res.Count]
+		}
 		return dst[:had], ReadResult{Status: MessageWasRemoving, Next: r.From, Min: res.Min, Max: res.Max}
 	}
 	if errors.Is(err, vfs.ErrWouldWait) {
