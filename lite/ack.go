@@ -127,7 +127,7 @@ func (s *Service) Notification(c *protocol.Call) error {
 	}
 	client := string(h.ClientID)
 	if s.waits(c.Turn, client) {
-		tell(c.Turn, c.Ticket(), true, false)
+		c.Ticket().Answer(c.Turn, protocol.Success, "", &protocol.NotificationResponse{HasMsg: true}, nil)
 		return nil
 	}
 	w := Waiter{ticket: c.Ticket(), ask: ask{client: client, group: string(h.ConsumerGroup), topic: string(h.Topic)}, notify: true}
@@ -139,15 +139,4 @@ func (s *Service) waits(t *protocol.Turn, client string) (has bool) {
 	now := s.now(t).UnixMilli()
 	s.on(func(b *board) { has = b.has(client, now) })
 	return has
-}
-
-func tell(t *protocol.Turn, k protocol.Ticket, has, full bool) {
-	if k.Oneway {
-		return
-	}
-	w := k.Open(protocol.Success, "")
-	w.Bool("hasMsg", has)
-	w.Bool("pollingFull", full)
-	w.Body()
-	w.Send(t)
 }

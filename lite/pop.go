@@ -119,7 +119,7 @@ func (s *Service) park(c *protocol.Call, w Waiter, deadline time.Time, pollMs in
 func (s *Service) none(t *protocol.Turn, w *Waiter, full bool) {
 	switch {
 	case w.notify:
-		tell(t, w.ticket, false, full)
+		w.ticket.Answer(t, protocol.Success, "", &protocol.NotificationResponse{PollingFull: full}, nil)
 	case full:
 		s.empty(t, w, protocol.PollingFull)
 	default:
@@ -142,7 +142,7 @@ func (s *Service) Answer(t *protocol.Turn, w *Waiter, expired bool) (keep bool) 
 		if !s.waits(t, w.ask.client) {
 			return true
 		}
-		tell(t, w.ticket, true, false)
+		w.ticket.Answer(t, protocol.Success, "", &protocol.NotificationResponse{HasMsg: true}, nil)
 	default:
 		switch _, o := s.take(t, w.ticket, &w.ask); o {
 		case nothing:

@@ -26,24 +26,13 @@ func (s *Service) Notification(c *protocol.Call) error {
 		a.attempt = string(h.AttemptID)
 	}
 	if s.has(&a, now.UnixMilli()) {
-		s.tell(c.Turn, c.Ticket(), true, false)
+		c.Ticket().Answer(c.Turn, protocol.Success, "", &protocol.NotificationResponse{HasMsg: true}, nil)
 		return nil
 	}
 	if c.IsOneway() {
 		return nil
 	}
 	return s.park(c, Waiter{ticket: c.Ticket(), ask: a, notify: true}, longpoll.Deadline(now, h.BornTime, h.PollTime), h.PollTime)
-}
-
-func (s *Service) tell(t *protocol.Turn, k protocol.Ticket, has, full bool) {
-	if k.Oneway {
-		return
-	}
-	w := k.Open(protocol.Success, "")
-	w.Bool("hasMsg", has)
-	w.Bool("pollingFull", full)
-	w.Body()
-	w.Send(t)
 }
 
 // has tells whether a pop would find something, as far as offsets tell.

@@ -59,7 +59,7 @@ func (s *Service) waiting(x *shelf, queue int32, notify bool) (n int) {
 func (s *Service) none(t *protocol.Turn, w *Waiter, full bool) {
 	switch {
 	case w.notify:
-		s.tell(t, w.ticket, false, full)
+		w.ticket.Answer(t, protocol.Success, "", &protocol.NotificationResponse{PollingFull: full}, nil)
 	case full:
 		w.ticket.Answer(t, protocol.PollingFull, "NO_MESSAGE_IN_QUEUE", nil, nil)
 	default:
@@ -79,7 +79,7 @@ func (s *Service) Answer(t *protocol.Turn, w *Waiter, expired bool) (keep bool) 
 		if !s.has(&w.ask, t.Now.UnixMilli()) {
 			return true
 		}
-		s.tell(t, w.ticket, true, false)
+		w.ticket.Answer(t, protocol.Success, "", &protocol.NotificationResponse{HasMsg: true}, nil)
 	default:
 		switch s.take(t, w.ticket, &w.ask) {
 		case nothing:
